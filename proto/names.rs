@@ -1,0 +1,32 @@
+//! Names of metadata keys and headers, in one place so that gRPC, REST and clients use the same words.
+
+/// Names the owner of a call: honoured with auth off, or from a principal that may act for owners.
+pub const OWNER: &str = "x-tidemark-owner";
+
+/// The id of a request: taken over if it is well-formed, made otherwise; on every reply.
+pub const REQUEST_ID: &str = "x-request-id";
+
+/// The id of the response that a reply is about.
+pub const RESPONSE_ID: &str = "x-tidemark-response-id";
+
+/// Tells the OpenAI SDKs whether to try again.
+pub const SHOULD_RETRY: &str = "x-should-retry";
+
+/// Tells the OpenAI SDKs how long to wait, in milliseconds.
+pub const RETRY_AFTER_MS: &str = "retry-after-ms";
+
+/// Keys of `google.rpc.ErrorInfo.metadata`.
+pub mod detail {
+    /// The request field or parameter that is wrong.
+    pub const PARAM: &str = "param";
+    /// The highest seq that can no longer be read.
+    pub const WATERMARK: &str = "watermark";
+    /// The first seq that can be read.
+    pub const EARLIEST: &str = "earliest";
+    /// The highest durable seq.
+    pub const COMMITTED: &str = "committed";
+    /// Why, where a code has several causes; `rolled_back` with `offset_lost`.
+    pub const REASON: &str = "reason";
+    /// The response that the failed call made.
+    pub const RESPONSE_ID: &str = "response_id";
+}

@@ -1,0 +1,111 @@
+//! Model servers.
+//!
+//! It owns how a generation is asked for and how a backend's stream is read; what comes out is a stream of [`Step`]s, the same
+//! for every backend. It must never know ids, seqs, the log or who is calling.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::Stream;
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+
+/// What a backend is asked to generate.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// The model's name at the backend.
+    pub model: String,
+    /// The whole conversation as OpenAI input items, oldest first: earlier responses expanded, the new input last.
+    pub items: Vec<Box<RawValue>>,
+    /// The `instructions` of this request.
+    pub instructions: Option<String>,
+    /// The rest of the request body: fields by name, values untouched.
+    pub params: BTreeMap<String, Box<RawValue>>,
+    /// The labels of the response. The demo backend is steered by some of them; no other backend sees them.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A piece of an answer, in the order it came.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// More text of the answer.
+    Text(String),
+    /// More of the model's refusal to answer.
+    Refusal(String),
+    /// More of the model's reasoning in clear text.
+    Reasoning(String),
+    /// More of a tool call. Calls are told apart by `index`; the first piece of each carries `id` and `name`.
+    ToolCall {
+        /// Which call of this answer.
+        index: u32,
+        /// The id under which its output will be given back.
+        id: Option<String>,
+        /// The function to call.
+        name: Option<String>,
+        /// More of the arguments, as JSON text.
+        arguments: String,
+    },
+    /// What was used, as far as the backend has counted.
+    Usage(Usage),
+    /// The backend has said why it stopped. Only [`Step::Usage`] may follow; the stream ends soon after.
+    Finish(Finish),
+}
+
+/// Why a backend stopped generating.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The answer is whole, or the next move is the caller's (a tool call).
+    Stop,
+    /// The limit of output tokens was reached.
+    MaxOutputTokens,
+    /// The backend withheld the rest.
+    ContentFilter,
+}
+
+/// Tokens used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the input.
+    pub input_tokens: u64,
+    /// Tokens of the input that came from a cache.
+    pub cached_tokens: u64,
+    /// Tokens of the output.
+    pub output_tokens: u64,
+    /// Tokens of the output that were reasoning.
+    pub reasoning_tokens: u64,
+    /// Input and output together.
+    pub total_tokens: u64,
+}
+
+/// The answer as it comes. It ends after [`Step::Finish`], or with one error. Dropping it stops the generation.
+pub type Steps = Pin<Box<dyn Stream<Item = Result<Step, Error>> + Send>>;
+
+/// A model that a backend serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// Its name at the backend.
+    pub id: String,
+    /// When it was made, in seconds since 1970; 0 if unknown.
+    pub created: i64,
+}
+
+/// A model server.
+#[async_trait]
+pub trait Backend: Send + Sync + fmt::Debug + 'static {
+    /// The models it serves.
+    ///
+    /// # Errors
+    /// `backend_unreachable`, `backend_timeout`, `backend_error`.
+    async fn models(&self) -> Result<Vec<Model>, Error>;
+
+    /// Starts a generation. The future ends when the backend has accepted it.
+    ///
+    /// # Errors
+    /// `backend_unreachable`, `backend_timeout`, `backend_error`, and `invalid_request` for what this kind of backend cannot be
+    /// asked.
+    async fn generate(&self, generation: Arc<Generation>) -> Result<Steps, Error>;
+}

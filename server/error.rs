@@ -1,0 +1,131 @@
+//! The failure of a call: a stable code, a text for the caller, a text for the operator.
+//!
+//! It owns what every room says when it must refuse; only `grpc/status.rs` turns it into a gRPC status.
+
+use std::fmt;
+use std::time::Duration;
+
+use tidemark_proto::v1::ErrorCode;
+use tidemark_store::Lost;
+
+/// Why a call was refused or a response failed.
+#[derive(Clone, Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    code: ErrorCode,
+    message: String,
+    param: Option<String>,
+    retry_after: Option<Duration>,
+    lost: Option<Lost>,
+    response_id: Option<String>,
+    cause: Option<String>,
+}
+
+impl Error {
+    /// An error with a text for the caller, which must not hold a credential or the text of a backend's error page.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            code,
+            message: message.into(),
+            param: None,
+            retry_after: None,
+            lost: None,
+            response_id: None,
+            cause: None,
+        }))
+    }
+
+    /// A field or parameter that is wrong: `message` says what would be right.
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidRequest, message).with_param(param)
+    }
+
+    /// A fault of ours; the caller learns nothing but that.
+    pub fn internal(cause: impl fmt::Display) -> Self {
+        Self::new(ErrorCode::Internal, "the gateway failed to do this; the request id leads to the reason").with_cause(cause)
+    }
+
+    /// Names the field or parameter that is wrong.
+    #[must_use]
+    pub fn with_param(mut self, param: impl Into<String>) -> Self {
+        self.0.param = Some(param.into());
+        self
+    }
+
+    /// Says when another try makes sense.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// Says from where a reader can go on.
+    #[must_use]
+    pub fn with_lost(mut self, lost: Lost) -> Self {
+        self.0.lost = Some(lost);
+        self
+    }
+
+    /// Names the response that the failed call made.
+    #[must_use]
+    pub fn with_response_id(mut self, id: impl Into<String>) -> Self {
+        self.0.response_id = Some(id.into());
+        self
+    }
+
+    /// Keeps what happened for the operator's log; never sent to the caller.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl fmt::Display) -> Self {
+        self.0.cause = Some(cause.to_string());
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> ErrorCode {
+        self.0.code
+    }
+
+    /// The text for the caller.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The field or parameter that is wrong.
+    pub fn param(&self) -> Option<&str> {
+        self.0.param.as_deref()
+    }
+
+    /// When another try makes sense.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// From where a reader can go on.
+    pub fn lost(&self) -> Option<Lost> {
+        self.0.lost
+    }
+
+    /// The response that the failed call made.
+    pub fn response_id(&self) -> Option<&str> {
+        self.0.response_id.as_deref()
+    }
+
+    /// What happened, for the operator's log.
+    pub fn cause(&self) -> Option<&str> {
+        self.0.cause.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.code.code(), self.0.message)?;
+        match &self.0.cause {
+            Some(cause) => write!(f, " ({cause})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,10 @@
+//! Tidemark makes the answers of language models durable streams.
+//!
+//! The way of a request: [`serve`] accepts it, gives it an id and a [`auth::Principal`], and routes it: gRPC to [`grpc`], REST to
+//! the bridge, which calls the same services. [`runs`] owns the life of a response: it asks a [`backends`] for a generation,
+//! turns what comes into events and appends them to the store; readers see an event only after that. [`app`] puts it all
+//! together.
+
+pub mod auth;
+pub mod backends;
+pub mod error;

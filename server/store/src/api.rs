@@ -1,0 +1,349 @@
+//! The `Store` trait: what every implementation promises, and the errors it may answer with.
+//!
+//! Promises. An append of a batch to one log is atomic, and fenced: it names the epoch and the last seq it follows. What was
+//! acknowledged is never lost (durability `sync`), and nothing can be read before it is durable. Entries and "is it closed?"
+//! come from one look. A lost race is a normal answer, never a repair.
+
+use std::any::Any;
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
+
+/// The longest key of a record, in bytes.
+pub const MAX_RECORD_KEY_BYTES: usize = 1024;
+
+/// The largest value of a record, in bytes: sled values above 6 KiB are unsafe.
+pub const MAX_RECORD_VALUE_BYTES: usize = 4096;
+
+/// The most entries in one append.
+pub const MAX_BATCH_ENTRIES: usize = 4096;
+
+/// Limits of every log; the oldest entries go first (D-18, D-20).
+///
+/// They are kept exactly in the sense that no log ever retains more. To make room, entries go in runs of up to 1/128 of a
+/// limit, so that a log at its limit does not pay for every append. The newest entry is never evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// The most entries a log retains; absent = no limit.
+    pub entries: Option<u64>,
+    /// The most payload bytes a log retains; absent = no limit.
+    pub bytes: Option<u64>,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self { entries: Some(8192), bytes: Some(64 << 20) }
+    }
+}
+
+/// A log to be made.
+#[derive(Clone, Debug)]
+pub struct NewLog {
+    /// Its id. An id must never be used twice.
+    pub id: LogId,
+    /// Whom it belongs to.
+    pub owner: Owner,
+    /// When it was created.
+    pub created_at: UnixMillis,
+    /// The first [`Head::status`].
+    pub status: u8,
+    /// What the user of the store wants to find again beside the entries, for example the request. Never evicted.
+    pub document: Bytes,
+    /// The first entries: 1 to [`MAX_BATCH_ENTRIES`].
+    pub entries: Vec<Bytes>,
+}
+
+/// Entries to be appended to one log, as one step.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The log.
+    pub id: LogId,
+    /// The epoch of the writer. Higher than the head's: the log is taken over. Lower: the append is refused.
+    pub epoch: u64,
+    /// The seq that the first of `entries` must follow.
+    pub expected_last: Seq,
+    /// The new [`Head::status`]; absent = unchanged.
+    pub status: Option<u8>,
+    /// The entries: 1 to [`MAX_BATCH_ENTRIES`].
+    pub entries: Vec<Bytes>,
+    /// Whether these are the last entries.
+    pub close: Option<Close>,
+}
+
+/// The end of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// When the log may be purged; absent = never.
+    pub expires_at: Option<UnixMillis>,
+}
+
+/// How much one read may return. At least one entry is returned if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimit {
+    /// The most entries.
+    pub entries: usize,
+    /// The most payload bytes, unless the first entry alone is larger.
+    pub bytes: usize,
+}
+
+impl Default for ReadLimit {
+    fn default() -> Self {
+        Self { entries: 64, bytes: 64 << 10 }
+    }
+}
+
+/// An entry as it was appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number.
+    pub seq: Seq,
+    /// Its bytes.
+    pub payload: Bytes,
+}
+
+/// What a read found.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Entries in order, none beyond `frontier.committed`. May be empty.
+    pub entries: Vec<Entry>,
+    /// How far the log had come when `entries` were taken: one look.
+    pub frontier: Frontier,
+}
+
+/// Follows the frontier of one log. While it lives, the log stays cheap to read.
+pub struct Tail {
+    frontier: watch::Receiver<Frontier>,
+    _pin: Box<dyn Any + Send + Sync>,
+}
+
+impl Tail {
+    /// A tail that follows `frontier` and keeps `pin` alive.
+    pub fn new(frontier: watch::Receiver<Frontier>, pin: Box<dyn Any + Send + Sync>) -> Self {
+        Self { frontier, _pin: pin }
+    }
+
+    /// How far the log has come.
+    pub fn frontier(&self) -> Frontier {
+        *self.frontier.borrow()
+    }
+
+    /// Waits until the frontier is past `position`, or the log is closed or gone, and returns it.
+    ///
+    /// Cancel safe.
+    pub async fn past(&mut self, position: Option<Seq>) -> Frontier {
+        let next = Seq::after(position);
+        // An error means that the log left the memory of the store: what was seen last is what there is.
+        let reached = |now: &Frontier| now.committed >= next || now.closed || now.gone;
+        let _ = self.frontier.wait_for(reached).await;
+        self.frontier()
+    }
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tail").field("frontier", &*self.frontier.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// A version of a record: different for every put of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u64);
+
+/// A record as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its version.
+    pub version: Version,
+    /// Its bytes.
+    pub value: Bytes,
+}
+
+/// Whether the store takes writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Serving,
+    /// A write, a sync or a store thread failed; nothing is written until the process was restarted (D-24).
+    Poisoned {
+        /// What failed, for the log of the operator.
+        reason: String,
+    },
+}
+
+/// Why a write was not done.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// There is no such log.
+    #[error("log not found")]
+    NotFound,
+    /// A log with this id exists.
+    #[error("log exists")]
+    Exists,
+    /// The log is closed: nothing follows its last entry.
+    #[error("log is closed")]
+    Closed,
+    /// The log was appended to by somebody else.
+    #[error("log is at {last}, not where the append expects it")]
+    Moved {
+        /// The last seq of the log.
+        last: Seq,
+    },
+    /// The log belongs to a later epoch.
+    #[error("log belongs to epoch {epoch}")]
+    Fenced {
+        /// The epoch of the log.
+        epoch: u64,
+    },
+    /// The record is not at the version that the put expects.
+    #[error("record changed")]
+    Conflict {
+        /// The version it is at; absent = it does not exist.
+        found: Option<Version>,
+    },
+    /// The write is outside the bounds of this module.
+    #[error("write refused: {0}")]
+    Invalid(&'static str),
+    /// The store has failed and takes no writes (D-24).
+    #[error("store is poisoned: {0}")]
+    Poisoned(String),
+}
+
+/// Why a read was not done.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// There is no such log.
+    #[error("log not found")]
+    NotFound,
+    /// Entries after the position are gone (D-20), or the position was rolled back (D-16).
+    #[error("entries after the position are gone")]
+    Lost(Lost),
+    /// The disk does not give back what was written.
+    #[error("store cannot be read: {0}")]
+    Broken(String),
+}
+
+/// What a reader that cannot go on may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The highest seq that can no longer be read; absent if only a roll-back is the cause.
+    pub watermark: Option<Seq>,
+    /// The first seq that can be read.
+    pub earliest: Seq,
+    /// The highest durable seq.
+    pub committed: Seq,
+    /// Whether the position was shown by a process whose last writes a power cut took (durability `os`).
+    pub rolled_back: bool,
+}
+
+impl Head {
+    /// Whether a reader at `after` can go on from here without a hole.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`] if the log is gone, [`ReadError::Lost`] if entries after `after` are.
+    pub fn check_position(&self, after: Option<Seq>) -> Result<(), ReadError> {
+        let Frontier { committed, watermark, gone, .. } = self.frontier;
+        if gone {
+            return Err(ReadError::NotFound);
+        }
+        let rolled_back = matches!((after, self.recovered_through), (Some(after), Some(through)) if after > through);
+        // `None < Some(_)`: a reader that has nothing yet has lost something as soon as anything is lost.
+        if rolled_back || after < watermark {
+            return Err(ReadError::Lost(Lost { watermark, earliest: Seq::after(watermark), committed, rolled_back }));
+        }
+        Ok(())
+    }
+}
+
+/// A durable store of logs and records. All methods are cancel safe: a write whose caller went away may or may not be done,
+/// but never in part.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// The number of this opening of the store: higher than that of every earlier one.
+    fn epoch(&self) -> u64;
+
+    /// Follows whether the store takes writes.
+    fn health(&self) -> watch::Receiver<Health>;
+
+    /// The bytes left on the disk for new data, or `None` if the store has no disk.
+    fn free_bytes(&self) -> Option<u64>;
+
+    /// Makes a log with its first entries.
+    ///
+    /// # Errors
+    /// [`WriteError::Exists`], [`WriteError::Invalid`], [`WriteError::Poisoned`].
+    async fn create(&self, new: NewLog) -> Result<Head, WriteError>;
+
+    /// Appends a batch to a log, and closes it if asked to.
+    ///
+    /// # Errors
+    /// All of [`WriteError`] but `Exists` and `Conflict`.
+    async fn append(&self, append: Append) -> Result<Head, WriteError>;
+
+    /// Where a log stands, or `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError>;
+
+    /// The document that a log was made with.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`], [`ReadError::Broken`].
+    async fn document(&self, id: LogId) -> Result<Bytes, ReadError>;
+
+    /// The entries after a position. Empty if there are none yet.
+    ///
+    /// # Errors
+    /// All of [`ReadError`].
+    async fn read(&self, id: LogId, after: Option<Seq>, limit: ReadLimit) -> Result<Batch, ReadError>;
+
+    /// Follows a log.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`], [`ReadError::Broken`].
+    async fn tail(&self, id: LogId) -> Result<Tail, ReadError>;
+
+    /// Removes a log; it reads as unknown from then on. Its bytes leave the disk later.
+    ///
+    /// # Errors
+    /// [`WriteError::NotFound`], [`WriteError::Poisoned`].
+    async fn purge(&self, id: LogId) -> Result<(), WriteError>;
+
+    /// Logs that are not closed: at most `limit`, with an id greater than `after`, in the order of ids.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError>;
+
+    /// Logs whose `expires_at` is not after `now`: at most `limit`, those that expired first.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError>;
+
+    /// A record, or `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    async fn record(&self, key: &[u8]) -> Result<Option<Record>, ReadError>;
+
+    /// Sets (`Some`) or removes (`None`) a record that is at version `expected` (absent = does not exist).
+    ///
+    /// # Errors
+    /// [`WriteError::Conflict`], [`WriteError::Invalid`], [`WriteError::Poisoned`].
+    async fn put_record(
+        &self,
+        key: &[u8],
+        expected: Option<Version>,
+        value: Option<Bytes>,
+    ) -> Result<Version, WriteError>;
+
+    /// Makes everything durable and stops. Later writes answer [`WriteError::Poisoned`].
+    async fn close(&self);
+}

@@ -1,0 +1,16 @@
+//! The durable log of Tidemark.
+//!
+//! It owns logs (numbered entries of one response or session, with a head that says where the log stands) and records (single
+//! keys with compare-and-set), and the promise that what was acknowledged is found again. It knows bytes, ids, seqs and
+//! owners; it must never know JSON, the contract, HTTP or what a model is.
+//!
+//! [`Store`] is the trait; [`memory::MemoryStore`] keeps its promises in memory, for tests.
+
+mod api;
+mod retained;
+mod types;
+
+pub mod memory;
+
+pub use api::*;
+pub use types::*;

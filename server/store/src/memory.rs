@@ -1,0 +1,270 @@
+//! The twin of the embedded store in memory, for tests of its users and as the model it is checked against.
+//!
+//! It owns plain maps behind one lock. It keeps every promise of [`Store`] but durability.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::api::{
+    Append, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES, MAX_RECORD_VALUE_BYTES, NewLog, ReadError,
+    ReadLimit, Record, Store, Tail, Version, WriteError,
+};
+use crate::retained::Retained;
+use crate::types::{Frontier, Head, LogId, Seq, UnixMillis};
+
+/// A [`Store`] that forgets everything when it is dropped.
+#[derive(Debug)]
+pub struct MemoryStore {
+    caps: Caps,
+    epoch: u64,
+    health: watch::Sender<Health>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    logs: HashMap<LogId, Log>,
+    records: HashMap<Vec<u8>, Record>,
+    versions: u64,
+}
+
+#[derive(Debug)]
+struct Log {
+    head: Head,
+    document: Bytes,
+    entries: VecDeque<Entry>,
+    retained: Retained,
+    frontier: watch::Sender<Frontier>,
+}
+
+impl MemoryStore {
+    /// An empty store of epoch 1.
+    pub fn new(caps: Caps) -> Self {
+        let (health, _) = watch::channel(Health::Serving);
+        Self { caps, epoch: 1, health, state: Mutex::default() }
+    }
+
+    /// The same logs, as a process that starts after this one was killed would find them: the epoch is one higher.
+    #[must_use]
+    pub fn reopen(self) -> Self {
+        Self { epoch: self.epoch + 1, health: watch::channel(Health::Serving).0, ..self }
+    }
+
+    /// Fails from now on as if a write had failed.
+    pub fn poison(&self, reason: &str) {
+        self.health.send_replace(Health::Poisoned { reason: reason.to_owned() });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writable(&self) -> Result<MutexGuard<'_, State>, WriteError> {
+        match &*self.health.borrow() {
+            Health::Serving => Ok(self.state()),
+            Health::Poisoned { reason } => Err(WriteError::Poisoned(reason.clone())),
+        }
+    }
+}
+
+impl Log {
+    fn push(&mut self, caps: &Caps, payloads: Vec<Bytes>) {
+        for payload in payloads {
+            let seq = if self.entries.is_empty() { Seq::FIRST } else { self.head.frontier.committed.next() };
+            self.retained.push(caps, seq, 1, payload.len() as u64);
+            self.entries.push_back(Entry { seq, payload });
+            self.head.frontier.committed = seq;
+        }
+        if let Some(watermark) = self.retained.evict(caps) {
+            self.head.frontier.watermark = Some(watermark);
+            self.entries.retain(|entry| entry.seq > watermark);
+        }
+        self.head.retained_entries = self.retained.entries();
+        self.head.retained_bytes = self.retained.bytes();
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
+        check_batch(&new.entries)?;
+        let mut state = self.writable()?;
+        if state.logs.contains_key(&new.id) {
+            return Err(WriteError::Exists);
+        }
+        let frontier = Frontier { committed: Seq::FIRST, watermark: None, closed: false, gone: false };
+        let head = Head {
+            owner: new.owner,
+            created_at: new.created_at,
+            frontier,
+            status: new.status,
+            epoch: self.epoch,
+            recovered_through: None,
+            expires_at: None,
+            retained_entries: 0,
+            retained_bytes: 0,
+        };
+        let (sender, _) = watch::channel(frontier);
+        let mut log = Log {
+            head,
+            document: new.document,
+            entries: VecDeque::new(),
+            retained: Retained::default(),
+            frontier: sender,
+        };
+        log.push(&self.caps, new.entries);
+        log.frontier.send_replace(log.head.frontier);
+        let head = log.head.clone();
+        state.logs.insert(new.id, log);
+        Ok(head)
+    }
+
+    async fn append(&self, append: Append) -> Result<Head, WriteError> {
+        check_batch(&append.entries)?;
+        let mut state = self.writable()?;
+        let log = state.logs.get_mut(&append.id).ok_or(WriteError::NotFound)?;
+        check_append(&log.head, append.epoch, append.expected_last)?;
+        log.push(&self.caps, append.entries);
+        log.head.epoch = append.epoch;
+        if let Some(status) = append.status {
+            log.head.status = status;
+        }
+        if let Some(close) = append.close {
+            log.head.frontier.closed = true;
+            log.head.expires_at = close.expires_at;
+        }
+        log.frontier.send_replace(log.head.frontier);
+        Ok(log.head.clone())
+    }
+
+    async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {
+        Ok(self.state().logs.get(&id).map(|log| log.head.clone()))
+    }
+
+    async fn document(&self, id: LogId) -> Result<Bytes, ReadError> {
+        self.state().logs.get(&id).map(|log| log.document.clone()).ok_or(ReadError::NotFound)
+    }
+
+    async fn read(&self, id: LogId, after: Option<Seq>, limit: ReadLimit) -> Result<Batch, ReadError> {
+        let state = self.state();
+        let log = state.logs.get(&id).ok_or(ReadError::NotFound)?;
+        log.head.check_position(after)?;
+        let from = log.entries.partition_point(|entry| entry.seq < Seq::after(after));
+        let mut bytes = 0;
+        let within = |entry: &&Entry| {
+            let first = bytes == 0;
+            bytes += entry.payload.len().max(1);
+            first || bytes <= limit.bytes
+        };
+        let entries = log.entries.iter().skip(from).take(limit.entries.max(1)).take_while(within).cloned().collect();
+        Ok(Batch { entries, frontier: log.head.frontier })
+    }
+
+    async fn tail(&self, id: LogId) -> Result<Tail, ReadError> {
+        let state = self.state();
+        let log = state.logs.get(&id).ok_or(ReadError::NotFound)?;
+        Ok(Tail::new(log.frontier.subscribe(), Box::new(())))
+    }
+
+    async fn purge(&self, id: LogId) -> Result<(), WriteError> {
+        let log = self.writable()?.logs.remove(&id).ok_or(WriteError::NotFound)?;
+        log.frontier.send_modify(|frontier| frontier.gone = true);
+        Ok(())
+    }
+
+    async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
+        let state = self.state();
+        let open = state.logs.iter().filter(|(id, log)| !log.head.frontier.closed && Some(**id) > after);
+        let mut ids: Vec<LogId> = open.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.truncate(limit);
+        Ok(ids)
+    }
+
+    async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
+        let state = self.state();
+        let due = state.logs.iter().filter_map(|(id, log)| Some((log.head.expires_at.filter(|at| *at <= now)?, *id)));
+        let sorted: BTreeMap<(UnixMillis, LogId), ()> = due.map(|key| (key, ())).collect();
+        Ok(sorted.into_keys().map(|(_, id)| id).take(limit).collect())
+    }
+
+    async fn record(&self, key: &[u8]) -> Result<Option<Record>, ReadError> {
+        Ok(self.state().records.get(key).cloned())
+    }
+
+    async fn put_record(
+        &self,
+        key: &[u8],
+        expected: Option<Version>,
+        value: Option<Bytes>,
+    ) -> Result<Version, WriteError> {
+        check_record(key, value.as_ref())?;
+        let mut state = self.writable()?;
+        let found = state.records.get(key).map(|record| record.version);
+        if found != expected {
+            return Err(WriteError::Conflict { found });
+        }
+        state.versions += 1;
+        let version = Version(state.versions);
+        match value {
+            Some(value) => state.records.insert(key.to_vec(), Record { version, value }),
+            None => state.records.remove(key),
+        };
+        Ok(version)
+    }
+
+    async fn close(&self) {
+        self.poison("closed");
+    }
+}
+
+pub(crate) fn check_batch(entries: &[Bytes]) -> Result<(), WriteError> {
+    match entries.len() {
+        0 => Err(WriteError::Invalid("a batch has at least one entry")),
+        1..=MAX_BATCH_ENTRIES => Ok(()),
+        _ => Err(WriteError::Invalid("a batch has at most 4096 entries")),
+    }
+}
+
+pub(crate) fn check_record(key: &[u8], value: Option<&Bytes>) -> Result<(), WriteError> {
+    if key.is_empty() || key.len() > MAX_RECORD_KEY_BYTES {
+        return Err(WriteError::Invalid("the key of a record has 1 to 1024 bytes"));
+    }
+    if value.is_some_and(|value| value.len() > MAX_RECORD_VALUE_BYTES) {
+        return Err(WriteError::Invalid("the value of a record has at most 4096 bytes"));
+    }
+    Ok(())
+}
+
+/// Whether an append may follow this head.
+pub(crate) fn check_append(head: &Head, epoch: u64, expected_last: Seq) -> Result<(), WriteError> {
+    if head.frontier.gone {
+        return Err(WriteError::NotFound);
+    }
+    if head.frontier.closed {
+        return Err(WriteError::Closed);
+    }
+    if epoch < head.epoch {
+        return Err(WriteError::Fenced { epoch: head.epoch });
+    }
+    if expected_last != head.frontier.committed {
+        return Err(WriteError::Moved { last: head.frontier.committed });
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Which entries of a log are retained under its caps, and which must go.
+//!
+//! It owns the arithmetic of eviction, shared by all implementations; it must never know where entries lie.
+
+use std::collections::VecDeque;
+
+use crate::api::Caps;
+use crate::types::Seq;
+
+/// A cap is divided into this many runs; entries are evicted a run at a time.
+const RUNS: u64 = 128;
+
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    last: Seq,
+    entries: u64,
+    bytes: u64,
+}
+
+/// The sizes of what an open log retains, in runs of up to 1/128 of the caps: at most some 260 of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Retained {
+    runs: VecDeque<Run>,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Retained {
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds `entries` entries that end at `last`, as one unit of eviction if they are many.
+    pub(crate) fn push(&mut self, caps: &Caps, last: Seq, entries: u64, bytes: u64) {
+        self.entries += entries;
+        self.bytes += bytes;
+        let run_entries = caps.entries.map_or(u64::MAX, |cap| (cap / RUNS).max(1));
+        let run_bytes = caps.bytes.map_or(u64::MAX, |cap| (cap / RUNS).max(1));
+        match self.runs.back_mut() {
+            Some(run) if run.entries + entries <= run_entries && run.bytes + bytes <= run_bytes => {
+                run.last = last;
+                run.entries += entries;
+                run.bytes += bytes;
+            }
+            _ => self.runs.push_back(Run { last, entries, bytes }),
+        }
+    }
+
+    /// Drops the oldest runs until the caps hold, but never the newest run; returns the last seq that went.
+    pub(crate) fn evict(&mut self, caps: &Caps) -> Option<Seq> {
+        let mut evicted = None;
+        while self.runs.len() > 1 && self.over(caps) {
+            let Some(run) = self.runs.pop_front() else { break };
+            self.entries -= run.entries;
+            self.bytes -= run.bytes;
+            evicted = Some(run.last);
+        }
+        evicted
+    }
+
+    fn over(&self, caps: &Caps) -> bool {
+        caps.entries.is_some_and(|cap| self.entries > cap) || caps.bytes.is_some_and(|cap| self.bytes > cap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push_one(retained: &mut Retained, caps: &Caps, seq: u64, bytes: u64) -> Option<Seq> {
+        retained.push(caps, Seq::new(seq), 1, bytes);
+        retained.evict(caps)
+    }
+
+    #[test]
+    fn twenty_entries_under_a_cap_of_five_keep_the_last_five() {
+        let caps = Caps { entries: Some(5), bytes: None };
+        let mut retained = Retained::default();
+        let mut watermark = None;
+        for seq in 0..20 {
+            watermark = push_one(&mut retained, &caps, seq, 100).or(watermark);
+        }
+        assert_eq!((watermark, retained.entries(), retained.bytes()), (Some(Seq::new(14)), 5, 500));
+    }
+
+    #[test]
+    fn an_entry_above_the_byte_cap_stays_readable() {
+        let caps = Caps { entries: None, bytes: Some(1000) };
+        let mut retained = Retained::default();
+        push_one(&mut retained, &caps, 0, 10);
+        assert_eq!(push_one(&mut retained, &caps, 1, 5000), Some(Seq::FIRST));
+        assert_eq!(retained.entries(), 1);
+    }
+
+    #[test]
+    fn the_number_of_runs_is_bounded() {
+        let caps = Caps::default();
+        let mut retained = Retained::default();
+        for seq in 0..100_000 {
+            push_one(&mut retained, &caps, seq, 7000);
+            assert!(retained.entries() <= 8192 && retained.bytes() <= 64 << 20);
+            assert!(retained.runs.len() <= 260);
+        }
+    }
+}
