@@ -4,13 +4,17 @@
 //! keys with compare-and-set), and the promise that what was acknowledged is found again. It knows bytes, ids, seqs and
 //! owners; it must never know JSON, the contract, HTTP or what a model is.
 //!
-//! [`Store`] is the trait; [`memory::MemoryStore`] keeps its promises in memory, for tests.
+//! [`Store`] is the trait; [`embedded::EmbeddedStore`] keeps everything in one data directory; [`memory::MemoryStore`] is its twin
+//! in memory, for tests.
 
 mod api;
 mod retained;
 mod types;
 
+pub mod embedded;
 pub mod memory;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use api::*;
 pub use types::*;

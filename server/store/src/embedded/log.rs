@@ -1,0 +1,327 @@
+//! What memory holds of one log, and the table of the logs that memory holds.
+//!
+//! A log is here while it is open and was used, while the index lags behind it, and while somebody reads it; nothing stays for
+//! a log that merely exists. Whoever uses a log holds a [`Pin`]; the last pin to go takes the log out of the table.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::frame::Lsn;
+use crate::api::Entry;
+use crate::retained::Retained;
+use crate::types::{Frontier, Head, LogId, Seq};
+
+/// The most bytes of payload and bookkeeping that the tail of one log holds in memory (D-39).
+pub(crate) const MAX_TAIL_BYTES: usize = 16 << 10;
+
+/// What one entry of a tail costs besides its payload, in bytes.
+const TAIL_ENTRY_OVERHEAD: usize = 64;
+
+/// The most bytes that all tails together hold in memory.
+pub(crate) const MAX_TAILS_BYTES: usize = 192 << 20;
+
+/// Entries of one log that lie in one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) first: Seq,
+    pub(crate) entries: u64,
+    /// The payload bytes, in blobs too.
+    pub(crate) bytes: u64,
+    pub(crate) lsn: Lsn,
+    /// The length of the frame.
+    pub(crate) length: u64,
+}
+
+impl Extent {
+    /// The last entry in the frame.
+    pub(crate) fn last(&self) -> Seq {
+        Seq::new(self.first.get().saturating_add(self.entries.saturating_sub(1)))
+    }
+}
+
+/// A head, and what the store keeps beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) head: Head,
+    /// The frame that made the log; it holds the document.
+    pub(crate) created_in: (Lsn, u64),
+    /// The frame that changed the log last.
+    pub(crate) changed_in: Lsn,
+    /// Whether the log has blob files.
+    pub(crate) has_blobs: bool,
+}
+
+/// One log in memory.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) id: LogId,
+    pub(crate) frontier: watch::Sender<Frontier>,
+    state: Mutex<LogState>,
+}
+
+/// What changes of a log in memory.
+#[derive(Debug)]
+pub(crate) struct LogState {
+    /// What is durable and may be shown; absent while the log is being made.
+    pub(crate) committed: Option<Stored>,
+    /// What the writer has put into a group that is not durable yet; absent = the same as `committed`.
+    pub(crate) staged: Option<Stored>,
+    /// Which entries count against the caps. Only kept up for an open log.
+    pub(crate) retained: Retained,
+    /// The newest entries.
+    pub(crate) tail: TailBuffer,
+    /// Frames that are not in the index yet.
+    pub(crate) unindexed: Vec<Extent>,
+    /// The frames of the last, not yet full record of extents in the index.
+    pub(crate) open_extents: Vec<Extent>,
+    /// The watermark up to which the index has dropped extents.
+    pub(crate) indexed_watermark: Option<Seq>,
+    /// Whether the index has the log's head.
+    pub(crate) in_index: bool,
+    /// Whether the log is on the indexer's list.
+    pub(crate) dirty: bool,
+}
+
+impl Log {
+    pub(crate) fn new(id: LogId, state: LogState) -> Self {
+        let unborn = Frontier { committed: Seq::FIRST, watermark: None, closed: false, gone: true };
+        let frontier = state.committed.as_ref().map_or(unborn, |stored| stored.head.frontier);
+        Self { id, frontier: watch::channel(frontier).0, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, LogState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LogState {
+    /// The state of a log that is as `committed` says, or does not exist yet.
+    pub(crate) fn new(committed: Option<Stored>) -> Self {
+        let indexed_watermark = committed.as_ref().and_then(|stored| stored.head.frontier.watermark);
+        Self {
+            in_index: committed.is_some(),
+            committed,
+            staged: None,
+            retained: Retained::default(),
+            tail: TailBuffer::default(),
+            unindexed: Vec::new(),
+            open_extents: Vec::new(),
+            indexed_watermark,
+            dirty: false,
+        }
+    }
+
+    /// What the next command of the writer must be checked against.
+    pub(crate) fn latest(&self) -> Option<&Stored> {
+        self.staged.as_ref().or(self.committed.as_ref())
+    }
+
+    /// Whether nothing but the index is needed to answer for this log.
+    fn is_idle(&self) -> bool {
+        let ended = |stored: &Stored| stored.head.frontier.closed || stored.head.frontier.gone;
+        !self.dirty
+            && self.staged.is_none()
+            && self.unindexed.is_empty()
+            && self.committed.as_ref().is_none_or(ended)
+    }
+}
+
+/// The newest entries of a log, dense, in memory.
+#[derive(Debug, Default)]
+pub(crate) struct TailBuffer {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl TailBuffer {
+    /// Takes an entry, and lets the oldest go while the tail, or all tails together, are too large.
+    pub(crate) fn push(&mut self, pool: &AtomicUsize, seq: Seq, payload: Bytes) {
+        let cost = payload.len() + TAIL_ENTRY_OVERHEAD;
+        self.bytes += cost;
+        let mut total = pool.fetch_add(cost, Ordering::Relaxed) + cost;
+        self.entries.push_back(Entry { seq, payload });
+        while self.bytes > MAX_TAIL_BYTES || (total > MAX_TAILS_BYTES && !self.entries.is_empty()) {
+            let Some(entry) = self.entries.pop_front() else { break };
+            let cost = entry.payload.len() + TAIL_ENTRY_OVERHEAD;
+            self.bytes -= cost;
+            total = pool.fetch_sub(cost, Ordering::Relaxed) - cost;
+        }
+    }
+
+    /// Forgets everything: what comes next does not follow what is here.
+    pub(crate) fn clear(&mut self, pool: &AtomicUsize) {
+        pool.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = 0;
+        self.entries.clear();
+    }
+
+    /// The entries from `from` on, or `None` if the tail begins later.
+    pub(crate) fn from(&self, from: Seq) -> Option<impl Iterator<Item = &Entry>> {
+        let first = self.entries.front()?.seq;
+        let skip = usize::try_from(from.get().checked_sub(first.get())?).ok()?;
+        Some(self.entries.iter().skip(skip))
+    }
+}
+
+/// How many parts the table has, so that tasks seldom wait for each other.
+const SHARDS: usize = 64;
+
+/// The logs in memory.
+#[derive(Debug)]
+pub(crate) struct Logs {
+    shards: Vec<Mutex<Shard>>,
+    /// The bytes in all tails.
+    pub(crate) tails: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    logs: HashMap<LogId, Arc<Log>>,
+    /// How often a log was taken out; who read the index meanwhile must read it again.
+    removals: u64,
+}
+
+/// Holds a log in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Pin {
+    log: Option<Arc<Log>>,
+    logs: Arc<Logs>,
+}
+
+/// Proof of a look into the table that did not find a log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Absent {
+    removals: u64,
+}
+
+impl Logs {
+    pub(crate) fn new() -> Arc<Self> {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Arc::new(Self { shards, tails: AtomicUsize::new(0) })
+    }
+
+    fn shard(&self, id: LogId) -> MutexGuard<'_, Shard> {
+        let [.., last] = *id.as_bytes();
+        let shard = self.shards.get(usize::from(last) % SHARDS).or_else(|| self.shards.first());
+        match shard {
+            Some(shard) => shard.lock().unwrap_or_else(PoisonError::into_inner),
+            None => unreachable!("the table has {SHARDS} parts"),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        let length = |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).logs.len();
+        self.shards.iter().map(length).sum()
+    }
+
+    fn pin(self: &Arc<Self>, log: &Arc<Log>) -> Pin {
+        Pin { log: Some(Arc::clone(log)), logs: Arc::clone(self) }
+    }
+
+    /// The log, if memory holds it.
+    pub(crate) fn get(self: &Arc<Self>, id: LogId) -> Result<Pin, Absent> {
+        let shard = self.shard(id);
+        shard.logs.get(&id).map(|log| self.pin(log)).ok_or(Absent { removals: shard.removals })
+    }
+
+    /// Puts in a log as the index had it after `absent` was seen; an error if the index may have moved on meanwhile.
+    pub(crate) fn insert(
+        self: &Arc<Self>,
+        absent: Absent,
+        id: LogId,
+        state: LogState,
+    ) -> Result<Pin, Absent> {
+        let mut shard = self.shard(id);
+        if let Some(log) = shard.logs.get(&id) {
+            return Ok(self.pin(log));
+        }
+        if shard.removals != absent.removals {
+            return Err(Absent { removals: shard.removals });
+        }
+        let log = Arc::new(Log::new(id, state));
+        shard.logs.insert(id, Arc::clone(&log));
+        Ok(self.pin(&log))
+    }
+}
+
+impl std::ops::Deref for Pin {
+    type Target = Log;
+
+    fn deref(&self) -> &Log {
+        match &self.log {
+            Some(log) => log,
+            None => unreachable!("a pin holds its log until it is dropped"),
+        }
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let Some(log) = self.log.take() else { return };
+        let mut shard = self.logs.shard(log.id);
+        // The table and this pin: nobody else has it, and nobody can get it without the shard.
+        if Arc::strong_count(&log) == 2 && log.state().is_idle() {
+            shard.logs.remove(&log.id);
+            shard.removals += 1;
+            log.state().tail.clear(&self.logs.tails);
+        }
+        // Before the shard is free again, else two last pins could each take the other for one that stays.
+        drop(log);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(length: usize) -> Bytes {
+        Bytes::from(vec![0; length])
+    }
+
+    #[test]
+    fn a_tail_keeps_the_newest_entries_within_its_bounds() {
+        let pool = AtomicUsize::new(0);
+        let mut tail = TailBuffer::default();
+        for seq in 0..1000 {
+            tail.push(&pool, Seq::new(seq), bytes(200));
+            assert!(pool.load(Ordering::Relaxed) <= MAX_TAIL_BYTES);
+        }
+        assert!(tail.from(Seq::new(900)).is_none());
+        let newest: Vec<u64> = tail.from(Seq::new(998)).unwrap().map(|entry| entry.seq.get()).collect();
+        assert_eq!(newest, [998, 999]);
+        assert_eq!(tail.from(Seq::new(1000)).unwrap().count(), 0);
+        tail.push(&pool, Seq::new(1000), bytes(MAX_TAIL_BYTES));
+        assert!(tail.from(Seq::new(1000)).is_none(), "an entry above the bound is read from disk");
+        assert_eq!(pool.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_log_leaves_memory_with_its_last_pin_and_stale_looks_at_the_index_are_refused() {
+        let logs = Logs::new();
+        let id = LogId::from_bytes([1; 16]);
+        let absent = logs.get(id).unwrap_err();
+        let first = logs.insert(absent, id, LogState::new(None)).unwrap();
+        let second = logs.get(id).unwrap();
+        drop(first);
+        assert!(logs.get(id).is_ok());
+        drop(second);
+        assert!(logs.get(id).is_err());
+        let retry = logs.insert(absent, id, LogState::new(None)).unwrap_err();
+        assert!(logs.insert(retry, id, LogState::new(None)).is_ok());
+    }
+
+    #[test]
+    fn an_open_log_or_one_the_index_does_not_have_stays() {
+        let logs = Logs::new();
+        let id = LogId::from_bytes([2; 16]);
+        let pin = logs.insert(logs.get(id).unwrap_err(), id, LogState::new(None)).unwrap();
+        pin.state().dirty = true;
+        drop(pin);
+        logs.get(id).unwrap().state().dirty = false;
+        assert!(logs.get(id).is_err());
+    }
+}

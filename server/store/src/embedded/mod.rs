@@ -1,0 +1,108 @@
+//! The store in one data directory: a segmented log, and sled as its index.
+//!
+//! ```text
+//! data directory
+//! ├── lock                one process at a time
+//! ├── log/<LSN>.log       segments: every change, in order; the truth
+//! ├── blobs/xx/<id>/<n>   payloads above 64 KiB, written before the log refers to them
+//! └── index/              sled: heads, extents, records; derived from the log
+//! ```
+//!
+//! The way of an append: the caller writes large payloads to blob files and hands a command to the [`writer`]; the writer checks it
+//! against memory, writes and syncs a group, shows it and answers; the indexer follows behind ([`shared`]). [`open`] replays what
+//! the index does not cover.
+
+mod blob;
+mod change;
+mod codec;
+mod frame;
+mod index;
+mod keys;
+mod log;
+mod open;
+mod read;
+mod segment;
+mod shared;
+mod store;
+mod threads;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use change::Durability;
+pub use store::EmbeddedStore;
+
+use crate::api::Caps;
+
+/// How an embedded store works.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// When a write is acknowledged (D-16).
+    pub durability: Durability,
+    /// The limits of every log.
+    pub caps: Caps,
+    /// How much memory sled may use to hold parts of the index, in bytes.
+    pub index_cache_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { durability: Durability::Sync, caps: Caps::default(), index_cache_bytes: 64 << 20 }
+    }
+}
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{} is in use by another process; stop that first, or use another data directory", dir.display())]
+    InUse {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// There is nothing to work on.
+    #[error("{} holds no store", dir.display())]
+    NoStore {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The disk does not give back what was acknowledged. Nothing was changed.
+    #[error("{} is damaged at byte {position}: {problem}; restore the data directory from a copy", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file.
+        position: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An operation on the disk failed.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A fresh index could not be made.
+    #[error("cannot make the index: {0}")]
+    Index(String),
+}
+
+impl OpenError {
+    fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
+
+    fn index(error: &index::IndexError) -> Self {
+        Self::Index(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

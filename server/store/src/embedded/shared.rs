@@ -1,0 +1,344 @@
+//! What the writer, the indexer and the callers share.
+//!
+//! The writer alone changes logs and records; the indexer alone changes the index. The list between them has two ends: the writer
+//! waits when the index lags too far behind, the indexer waits when there is nothing to do.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::Options;
+use super::blob::Blobs;
+use super::change::Durability;
+use super::frame::Lsn;
+use super::index::{Index, IndexError};
+use super::keys::Covered;
+use super::log::{Log, LogState, Logs, Pin};
+use super::segment::Segments;
+use crate::api::{Health, Record, Version, WriteError};
+use crate::types::LogId;
+
+/// The writer waits when the index lags behind by this many bytes of the log.
+pub(crate) const MAX_LAG_BYTES: u64 = 256 << 20;
+
+/// The indexer does not wait for more when it lags behind by this many bytes of the log.
+const EAGER_LAG_BYTES: u64 = 16 << 20;
+
+/// How long the indexer lets changes gather, so that many entries of a log make one write.
+const GATHER: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) epoch: u64,
+    /// What an epoch lower than ours may have lost.
+    pub(crate) previous: Durability,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) index: Index,
+    pub(crate) segments: Segments,
+    pub(crate) blobs: Blobs,
+    pub(crate) health: watch::Sender<Health>,
+    records: Mutex<Records>,
+    backlog: Mutex<Backlog>,
+    changed: Condvar,
+}
+
+/// Records that the index does not have yet.
+#[derive(Debug, Default)]
+struct Records {
+    cells: HashMap<Bytes, Cell>,
+    removals: u64,
+}
+
+/// A record, or that there is none, since a version.
+#[derive(Clone, Debug)]
+struct Cell {
+    version: Version,
+    value: Option<Bytes>,
+}
+
+/// What a caller found when it looked a record up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) version: Option<Version>,
+    removals: u64,
+}
+
+/// What the indexer has to do.
+#[derive(Debug, Default)]
+struct Backlog {
+    work: Work,
+    through: Lsn,
+    covered: Lsn,
+    hurry: bool,
+    closing: bool,
+    /// Whether the indexer ended: nobody may wait for it.
+    ended: bool,
+}
+
+/// Logs and records that changed since the last run.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) logs: Vec<Pin>,
+    pub(crate) records: Vec<Bytes>,
+}
+
+impl Work {
+    fn is_empty(&self) -> bool {
+        self.logs.is_empty() && self.records.is_empty()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        options: Options,
+        opened: Covered,
+        previous: Durability,
+        index: Index,
+        segments: Segments,
+        blobs: Blobs,
+    ) -> Self {
+        let backlog = Backlog { through: opened.lsn, covered: opened.lsn, ..Backlog::default() };
+        Self {
+            options,
+            epoch: opened.epoch,
+            previous,
+            logs: Logs::new(),
+            index,
+            segments,
+            blobs,
+            health: watch::channel(Health::Serving).0,
+            records: Mutex::default(),
+            backlog: Mutex::new(backlog),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Fails every later write (D-24). The first reason stays.
+    pub(crate) fn poison(&self, reason: &str) {
+        self.health.send_if_modified(|health| {
+            let first = *health == Health::Serving;
+            if first {
+                tracing::error!(reason, "the store is poisoned");
+                *health = Health::Poisoned { reason: reason.to_owned() };
+            }
+            first
+        });
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn check_health(&self) -> Result<(), WriteError> {
+        match &*self.health.borrow() {
+            Health::Serving => Ok(()),
+            Health::Poisoned { reason } => Err(WriteError::Poisoned(reason.clone())),
+        }
+    }
+
+    /// The log, from memory or from the index. Blocks on the disk.
+    pub(crate) fn pin(&self, id: LogId) -> Result<Option<Pin>, IndexError> {
+        let mut absent = match self.logs.get(id) {
+            Ok(pin) => return Ok(Some(pin)),
+            Err(absent) => absent,
+        };
+        loop {
+            let Some(state) = self.index.load(id, &self.options.caps)? else { return Ok(None) };
+            match self.logs.insert(absent, id, state) {
+                Ok(pin) => return Ok(Some(pin)),
+                Err(moved_on) => absent = moved_on,
+            }
+        }
+    }
+
+    /// A place in memory for a log that is about to be made.
+    pub(crate) fn pin_new(&self, id: LogId) -> Result<Pin, WriteError> {
+        let mut absent = self.logs.get(id).err().ok_or(WriteError::Exists)?;
+        loop {
+            match self.logs.insert(absent, id, LogState::new(None)) {
+                Ok(pin) => return Ok(pin),
+                Err(moved_on) => absent = moved_on,
+            }
+        }
+    }
+
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record in memory: `Some(None)` says that it is known not to exist.
+    pub(crate) fn record_in_memory(&self, key: &[u8]) -> Option<Option<Record>> {
+        let records = self.records();
+        let cell = records.cells.get(key)?;
+        Some(cell.value.clone().map(|value| Record { version: cell.version, value }))
+    }
+
+    /// Looks a record up for a put of it. Blocks on the disk.
+    pub(crate) fn see_record(&self, key: &[u8]) -> Result<Seen, IndexError> {
+        let removals = self.records().removals;
+        Ok(Seen { version: self.index.record(key)?.map(|record| record.version), removals })
+    }
+
+    /// The version that a put must be checked against, or `None` if `seen` is out of date.
+    pub(crate) fn record_version(&self, key: &[u8], seen: Seen) -> Option<Option<Version>> {
+        let records = self.records();
+        match records.cells.get(key) {
+            Some(cell) => Some(cell.value.as_ref().map(|_| cell.version)),
+            None => (records.removals == seen.removals).then_some(seen.version),
+        }
+    }
+
+    pub(crate) fn set_record(&self, key: Bytes, version: Version, value: Option<Bytes>) {
+        self.records().cells.insert(key, Cell { version, value });
+    }
+
+    /// Tells the indexer what changed, and that the log is durable up to `through`.
+    pub(crate) fn add_work(&self, mut work: Work, through: Lsn) {
+        if work.is_empty() {
+            return;
+        }
+        let mut backlog = self.backlog();
+        let idle = backlog.work.is_empty();
+        backlog.work.logs.append(&mut work.logs);
+        backlog.work.records.append(&mut work.records);
+        backlog.through = through;
+        if idle || through.since(backlog.covered) >= EAGER_LAG_BYTES {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until the index lags behind by no more than [`MAX_LAG_BYTES`].
+    pub(crate) fn wait_for_index(&self) {
+        let mut backlog = self.backlog();
+        while backlog.through.since(backlog.covered) > MAX_LAG_BYTES && !backlog.ended {
+            backlog = self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until the index has everything that is durable now. Blocks for some milliseconds.
+    pub(crate) fn catch_up(&self) {
+        let mut backlog = self.backlog();
+        let target = backlog.through;
+        while backlog.covered < target && !backlog.ended {
+            backlog.hurry = true;
+            self.changed.notify_all();
+            backlog = self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Asks the indexer to end when nothing is left to do.
+    pub(crate) fn finish_index(&self) {
+        self.backlog().closing = true;
+        self.changed.notify_all();
+    }
+
+    /// Says that no index run will follow.
+    pub(crate) fn index_ended(&self) {
+        self.backlog().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for work; `None` when the store is closing and nothing is left.
+    pub(crate) fn next_work(&self) -> Option<(Work, Lsn)> {
+        let mut backlog = self.backlog();
+        while backlog.work.is_empty() {
+            if backlog.closing {
+                return None;
+            }
+            backlog = self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner);
+        }
+        let deadline = Instant::now() + GATHER;
+        loop {
+            let lag = backlog.through.since(backlog.covered);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if backlog.closing || backlog.hurry || lag >= EAGER_LAG_BYTES || left.is_zero() {
+                break;
+            }
+            let waited = self.changed.wait_timeout(backlog, left).unwrap_or_else(PoisonError::into_inner);
+            backlog = waited.0;
+        }
+        backlog.hurry = false;
+        Some((std::mem::take(&mut backlog.work), backlog.through))
+    }
+
+    /// Brings the index up to `through`: `work` is all that changed since the last run.
+    pub(crate) fn index_work(&self, work: Work, through: Lsn) -> Result<(), IndexError> {
+        if self.options.durability == Durability::Os {
+            // Else a power cut could leave an index that is ahead of the log.
+            self.sync_log(through)
+                .map_err(|source| IndexError::Sync { path: self.segments.dir().to_owned(), source })?;
+        }
+        for pin in &work.logs {
+            self.index_log(pin)?;
+        }
+        self.index_records(&work.records)?;
+        self.index.set_covered(Covered {
+            lsn: through,
+            epoch: self.epoch,
+            durability: self.options.durability,
+        })?;
+        drop(work);
+        self.backlog().covered = through;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn sync_log(&self, through: Lsn) -> io::Result<()> {
+        let (_, file) = self.segments.file_of(Lsn(through.0.saturating_sub(1)))?;
+        file.sync_data()
+    }
+
+    fn index_log(&self, log: &Log) -> Result<(), IndexError> {
+        let (stored, new, open, is_new, indexed_watermark) = {
+            let mut state = log.state();
+            state.dirty = false;
+            let Some(stored) = state.committed.clone() else { return Ok(()) };
+            let open = std::mem::take(&mut state.open_extents);
+            (stored, state.unindexed.clone(), open, !state.in_index, state.indexed_watermark)
+        };
+        if stored.head.frontier.gone {
+            self.index.remove_log(log.id, &stored)?;
+            if stored.has_blobs {
+                let removed = self.blobs.remove_all(log.id);
+                removed
+                    .map_err(|source| IndexError::Sync { path: self.segments.dir().to_owned(), source })?;
+            }
+            log.state().unindexed.clear();
+            return Ok(());
+        }
+        // Extents before the head: a head in the index says that its extents are there too.
+        let open = self.index.put_extents(log.id, open, &new)?;
+        let watermark = stored.head.frontier.watermark;
+        if let Some(watermark) = watermark.filter(|_| watermark > indexed_watermark) {
+            self.index.drop_extents(log.id, watermark)?;
+        }
+        self.index.put_head(log.id, &stored, is_new)?;
+        let mut state = log.state();
+        state.unindexed.drain(..new.len());
+        state.open_extents = open;
+        state.indexed_watermark = watermark;
+        state.in_index = true;
+        Ok(())
+    }
+
+    fn index_records(&self, keys: &[Bytes]) -> Result<(), IndexError> {
+        for key in keys {
+            let Some(cell) = self.records().cells.get(key).cloned() else { continue };
+            let Cell { version, value } = cell;
+            let record = value.map(|value| Record { version, value });
+            self.index.put_record(key, record.as_ref())?;
+            let mut records = self.records();
+            if records.cells.get(key).is_some_and(|now| now.version == version) {
+                records.cells.remove(key);
+                records.removals += 1;
+            }
+        }
+        Ok(())
+    }
+}

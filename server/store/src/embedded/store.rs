@@ -1,0 +1,312 @@
+//! The `Store` over a data directory: what callers do before and after the writer.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+
+use super::change::{Create, MAX_INLINE_BYTES, Payload};
+use super::log::Pin;
+use super::read::{self, Looked, broken};
+use super::shared::Shared;
+use super::writer::{Command, PutRecord, QUEUE_COMMANDS};
+use super::{OpenError, Options, open, threads};
+use crate::api::{
+    Append, Batch, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Version, WriteError,
+};
+use crate::memory::{check_batch, check_record};
+use crate::types::{Head, LogId, Seq, UnixMillis};
+
+/// A batch holds at most this many bytes in the log itself; what is more goes to blob files.
+const MAX_INLINE_BATCH_BYTES: usize = 8 << 20;
+
+/// A [`Store`] in one data directory.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    dir: PathBuf,
+    commands: mpsc::Sender<Command>,
+    threads: Mutex<Option<Threads>>,
+}
+
+/// The threads, and the lock that they need until they end.
+struct Threads {
+    writer: JoinHandle<()>,
+    indexer: JoinHandle<()>,
+    _lock: File,
+}
+
+impl Threads {
+    fn join(self) {
+        // A panic in there has poisoned the store.
+        let _ = self.writer.join();
+        let _ = self.indexer.join();
+    }
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `dir`, and makes it if there is none. Blocks while it replays what the index does not cover: about a
+    /// second per million entries.
+    ///
+    /// # Errors
+    /// All of [`OpenError`].
+    pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
+        let opened = open::open(dir, options)?;
+        let (commands, receiver) = mpsc::channel(QUEUE_COMMANDS);
+        let shared = opened.shared;
+        let writer = threads::start_writer(Arc::clone(&shared), opened.writer, receiver);
+        let writer = writer.map_err(OpenError::io("start a thread for", dir))?;
+        let indexer =
+            threads::start_indexer(Arc::clone(&shared)).map_err(OpenError::io("start a thread for", dir))?;
+        let threads = Mutex::new(Some(Threads { writer, indexer, _lock: opened.lock }));
+        Ok(Self { shared, dir: dir.to_owned(), commands, threads })
+    }
+
+    /// Makes the index anew from the log: the store must not be open. Returns when the new index is whole.
+    ///
+    /// # Errors
+    /// All of [`OpenError`].
+    pub fn rebuild(dir: &Path, options: Options) -> Result<(), OpenError> {
+        open::forget_index(dir)?;
+        let opened = open::open(dir, options)?;
+        drop(opened);
+        Ok(())
+    }
+
+    /// How many logs memory holds: open ones, those that are read, and those that the index does not have yet.
+    pub fn logs_in_memory(&self) -> usize {
+        self.shared.logs.len()
+    }
+
+    async fn pin(&self, id: LogId) -> Result<Option<Pin>, ReadError> {
+        if let Ok(pin) = self.shared.logs.get(id) {
+            return Ok(Some(pin));
+        }
+        let shared = Arc::clone(&self.shared);
+        blocking(move || shared.pin(id).map_err(|error| broken(&error))).await
+    }
+
+    /// The log, to be changed.
+    async fn pin_for_write(&self, id: LogId) -> Result<Pin, WriteError> {
+        match self.pin(id).await {
+            Ok(Some(pin)) => Ok(pin),
+            Ok(None) => Err(WriteError::NotFound),
+            Err(error) => Err(WriteError::Poisoned(error.to_string())),
+        }
+    }
+
+    /// Splits payloads into those for the log and those for blob files, and writes the latter.
+    async fn prepare(&self, id: LogId, payloads: Vec<Bytes>) -> Result<Vec<Payload>, WriteError> {
+        let mut inline = 0usize;
+        let goes_out = |payload: &Bytes| {
+            inline = inline.saturating_add(payload.len());
+            payload.len() > MAX_INLINE_BYTES || inline > MAX_INLINE_BATCH_BYTES
+        };
+        let plan: Vec<bool> = payloads.iter().map(goes_out).collect();
+        if !plan.contains(&true) {
+            return Ok(payloads.into_iter().map(Payload::Inline).collect());
+        }
+        let shared = Arc::clone(&self.shared);
+        let written = blocking(move || {
+            let payloads = payloads.into_iter().zip(plan);
+            let write = |(payload, out)| {
+                if out { shared.blobs.write(id, &payload) } else { Ok(Payload::Inline(payload)) }
+            };
+            payloads.map(write).collect::<std::io::Result<Vec<Payload>>>().map_err(|error| {
+                shared.poison(&format!("cannot write a blob: {error}"));
+                broken(&error)
+            })
+        });
+        written.await.map_err(|error| WriteError::Poisoned(error.to_string()))
+    }
+
+    async fn send<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Command,
+    ) -> Result<T, WriteError> {
+        self.shared.check_health()?;
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(command(reply)).await;
+        if sent.is_ok()
+            && let Ok(answer) = answer.await
+        {
+            return answer;
+        }
+        // The writer is gone, and it says why before it goes.
+        self.shared.check_health()?;
+        Err(WriteError::Poisoned("the writer has ended".to_owned()))
+    }
+}
+
+/// Runs what blocks on the disk where it holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(ReadError::Broken(error.to_string())),
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn epoch(&self) -> u64 {
+        self.shared.epoch
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.dir).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
+        check_batch(&new.entries)?;
+        self.shared.check_health()?;
+        let NewLog { id, owner, created_at, status, document, entries } = new;
+        let pin = self.shared.pin_new(id)?;
+        let mut payloads = vec![document];
+        payloads.extend(entries);
+        let mut payloads = self.prepare(id, payloads).await?.into_iter();
+        let document = payloads.next().unwrap_or(Payload::Inline(Bytes::new()));
+        let entries = payloads.collect();
+        let epoch = self.shared.epoch;
+        let create = Create { id, epoch, created_at, owner, status, watermark: None, document, entries };
+        self.send(|reply| Command::Create { pin, create, reply }).await
+    }
+
+    async fn append(&self, mut append: Append) -> Result<Head, WriteError> {
+        check_batch(&append.entries)?;
+        let pin = self.pin_for_write(append.id).await?;
+        let entries = self.prepare(append.id, std::mem::take(&mut append.entries)).await?;
+        self.send(|reply| Command::Append { pin, append, entries, reply }).await
+    }
+
+    async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {
+        let pin = self.pin(id).await?;
+        let head = pin.and_then(|pin| pin.state().committed.as_ref().map(|stored| stored.head.clone()));
+        Ok(head.filter(|head| !head.frontier.gone))
+    }
+
+    async fn document(&self, id: LogId) -> Result<Bytes, ReadError> {
+        let pin = self.pin(id).await?.ok_or(ReadError::NotFound)?;
+        let stored = pin.state().committed.clone().filter(|stored| !stored.head.frontier.gone);
+        let stored = stored.ok_or(ReadError::NotFound)?;
+        let shared = Arc::clone(&self.shared);
+        blocking(move || read::read_document(&shared, &pin, &stored)).await
+    }
+
+    async fn read(&self, id: LogId, after: Option<Seq>, limit: ReadLimit) -> Result<Batch, ReadError> {
+        let pin = self.pin(id).await?.ok_or(ReadError::NotFound)?;
+        match read::look(&pin, after, limit)? {
+            Looked::Found(batch) => Ok(batch),
+            Looked::OnDisk(stored) => {
+                let shared = Arc::clone(&self.shared);
+                blocking(move || read::read_disk(&shared, &pin, &stored, after, limit)).await
+            }
+        }
+    }
+
+    async fn tail(&self, id: LogId) -> Result<Tail, ReadError> {
+        let pin = self.pin(id).await?.ok_or(ReadError::NotFound)?;
+        let exists = pin.state().committed.as_ref().is_some_and(|stored| !stored.head.frontier.gone);
+        if !exists {
+            return Err(ReadError::NotFound);
+        }
+        Ok(Tail::new(pin.frontier.subscribe(), Box::new(pin)))
+    }
+
+    async fn purge(&self, id: LogId) -> Result<(), WriteError> {
+        let pin = self.pin_for_write(id).await?;
+        self.send(|reply| Command::Purge { pin, reply }).await
+    }
+
+    async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            shared.catch_up();
+            shared.index.open_logs(after, limit).map_err(|error| broken(&error))
+        })
+        .await
+    }
+
+    async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            shared.catch_up();
+            shared.index.expired(now, limit).map_err(|error| broken(&error))
+        })
+        .await
+    }
+
+    async fn record(&self, key: &[u8]) -> Result<Option<Record>, ReadError> {
+        if let Some(known) = self.shared.record_in_memory(key) {
+            return Ok(known);
+        }
+        let (shared, key) = (Arc::clone(&self.shared), key.to_vec());
+        blocking(move || match shared.index.record(&key).map_err(|error| broken(&error))? {
+            Some(record) => Ok(Some(record)),
+            // It may have been set, and not yet indexed, since memory was asked.
+            None => Ok(shared.record_in_memory(&key).flatten()),
+        })
+        .await
+    }
+
+    async fn put_record(
+        &self,
+        key: &[u8],
+        expected: Option<Version>,
+        value: Option<Bytes>,
+    ) -> Result<Version, WriteError> {
+        check_record(key, value.as_ref())?;
+        let key = Bytes::copy_from_slice(key);
+        loop {
+            let (shared, name) = (Arc::clone(&self.shared), key.clone());
+            let seen = blocking(move || shared.see_record(&name).map_err(|error| broken(&error))).await;
+            let seen = seen.map_err(|error| WriteError::Poisoned(error.to_string()))?;
+            let put = |reply| {
+                Command::Record(PutRecord { key: key.clone(), expected, value: value.clone(), seen, reply })
+            };
+            if let Some(version) = self.send(put).await? {
+                return Ok(version);
+            }
+        }
+    }
+
+    async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        if self.commands.send(Command::Close { reply }).await.is_ok() {
+            let _ = closed.await;
+        }
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(threads) = threads {
+            let _ = spawn_blocking(move || threads.join()).await;
+        }
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        // The writer ends when the last sender is gone; the lock must not outlive this value.
+        let (nobody, _) = mpsc::channel(1);
+        self.commands = nobody;
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(threads) = threads {
+            threads.join();
+        }
+    }
+}
