@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -40,7 +39,7 @@ pub(crate) fn parse(body: &Bytes) -> Result<(CreateRequest, Delivery), Failure> 
     let mut create = CreateRequest::default();
     let mut stream = false;
     let mut rest = Rest::default();
-    for (name, value) in fields(body)?.0 {
+    for (name, value) in fields(body)? {
         match name.as_str() {
             "model" => create.model = typed(&name, value, "a string")?,
             "input" => create.input = Some(input(value, body)?),
@@ -72,40 +71,31 @@ fn input(value: &RawValue, body: &Bytes) -> Result<Input, Failure> {
 
 /// `include_obfuscation` is checked and then left alone: the gateway never adds any (W-29).
 fn check_stream_options(value: &RawValue) -> Result<(), Failure> {
-    #[derive(Deserialize)]
-    struct StreamOptions {
-        include_obfuscation: Option<bool>,
-    }
-    if value.get() != "null" && !value.get().starts_with('{') {
-        return Err(wrong("stream_options", "an object or null"));
-    }
-    let options = serde_json::from_str::<Option<StreamOptions>>(value.get());
-    match options {
-        Ok(options) => {
-            let _never_added = options.and_then(|options| options.include_obfuscation);
-            Ok(())
+    for (name, value) in object_or_null("stream_options", value, "an object or null")? {
+        if name == "include_obfuscation" {
+            nullable::<bool>("stream_options.include_obfuscation", value, BOOL)?;
         }
-        Err(_) => Err(wrong("stream_options.include_obfuscation", BOOL)),
     }
+    Ok(())
 }
 
 fn metadata(value: &RawValue) -> Result<BTreeMap<String, String>, Failure> {
     const RIGHT: &str = "an object with string values, or null";
-    if value.get() == "null" {
-        return Ok(BTreeMap::new());
-    }
-    if !value.get().starts_with('{') {
-        return Err(wrong("metadata", RIGHT));
-    }
-    let labels = fields(value.get().as_bytes()).map_err(|failure| failure.with_param("metadata"))?;
-    labels
-        .0
+    object_or_null("metadata", value, RIGHT)?
         .into_iter()
-        .map(|(name, value)| match serde_json::from_str(value.get()) {
-            Ok(text) => Ok((name, text)),
-            Err(_) => Err(wrong("metadata", RIGHT)),
-        })
+        .map(|(name, value)| Ok((name, typed("metadata", value, RIGHT)?)))
         .collect()
+}
+
+/// The fields of a nested object; none if it is null.
+fn object_or_null<'a>(name: &str, value: &'a RawValue, right: &str) -> Result<Fields<'a>, Failure> {
+    match value.get() {
+        "null" => Ok(Fields::new()),
+        object if object.starts_with('{') => {
+            fields(object.as_bytes()).map_err(|failure| failure.with_param(name))
+        }
+        _ => Err(wrong(name, right)),
+    }
 }
 
 fn typed<T: DeserializeOwned>(name: &str, value: &RawValue, right: &str) -> Result<T, Failure> {
@@ -142,8 +132,7 @@ impl Rest {
 }
 
 /// The fields of a JSON object in their order, each value as the bytes that came.
-#[derive(Debug)]
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
+type Fields<'a> = Vec<(String, &'a RawValue)>;
 
 fn fields(json: &[u8]) -> Result<Fields<'_>, Failure> {
     let mut reader = serde_json::Deserializer::from_slice(json);
@@ -170,7 +159,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::new();
+        let mut fields = Fields::new();
         while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
             if let Err(refusal) = check_name(&name, &fields) {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
@@ -178,7 +167,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
             }
             fields.push((name, value));
         }
-        Ok(Ok(Fields(fields)))
+        Ok(Ok(fields))
     }
 }
 

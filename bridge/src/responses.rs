@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use tidemark_proto::names;
 use tidemark_proto::v1::{
     self, CancelRequest, CreateRequest, CreateStreamRequest, ErrorCode, GetRequest, ResumeRequest, Status,
@@ -65,6 +65,7 @@ async fn create_stream(
 ) -> Result<Response, Failure> {
     let call = caller.call(CreateStreamRequest { create: Some(create) });
     let mut messages = bridge.clients.responses().create_stream(call).await?.into_inner();
+    // It comes as soon as the response exists, and names it.
     let Some(first) = messages.message().await? else {
         return Err(Failure::broken_contract("CreateStream ended without a message"));
     };
@@ -98,6 +99,7 @@ async fn resume(
     id: String,
     position: Position,
 ) -> Result<Response, Failure> {
+    // An id that no header can hold is for the gateway to refuse, like any other that it does not know.
     let header = response_id(&id);
     let call = ResumeRequest { id, after: position.after, on_gap: position.on_gap.into() };
     let mut messages = bridge.clients.responses().resume(caller.call(call)).await?.into_inner();
@@ -131,7 +133,7 @@ fn object(response: Option<v1::Response>) -> Result<Response, Failure> {
     let running = matches!(response.status(), Status::Queued | Status::InProgress);
     let id = response_id(&response.id)?;
     let mut reply = json(response.json);
-    let headers: &mut HeaderMap = reply.headers_mut();
+    let headers = reply.headers_mut();
     headers.insert(names::RESPONSE_ID, id);
     if running {
         headers.insert(POLL_AFTER, POLL_AFTER_MS);
