@@ -1,0 +1,348 @@
+//! The body of `POST /v1/responses`, read into a `CreateRequest`.
+//!
+//! It owns which fields are typed (D-4) and what makes a body malformed. It must never know what a model or a tool is: all that
+//! is not typed travels on byte by byte.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+use tidemark_proto::v1::create_request::Input;
+use tidemark_proto::v1::{CreateRequest, ErrorCode, Wait};
+
+use crate::error::Failure;
+
+/// The most fields that a body, or its `metadata`, may have.
+const MAX_FIELDS: usize = 256;
+
+/// The longest name of a field, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+/// How the caller wants its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// As JSON, at once or when the response has ended: `CreateRequest.wait` says which.
+    Json,
+    /// As SSE from the first event.
+    Stream,
+}
+
+/// Reads a body. `background` without `stream` waits for nothing, neither of the two waits for the end (W-1…W-3).
+///
+/// # Errors
+/// `invalid_request`: not JSON (with line and column), not an object, a field twice, a field of the wrong type, or more fields
+/// than [`MAX_FIELDS`]. What is missing or out of its bounds is for the gateway to say.
+pub(crate) fn parse(body: &Bytes) -> Result<(CreateRequest, Delivery), Failure> {
+    let mut create = CreateRequest::default();
+    let mut stream = false;
+    let mut rest = Rest::default();
+    for (name, value) in fields(body)? {
+        match name.as_str() {
+            "model" => create.model = typed(&name, value, "a string")?,
+            "input" => create.input = Some(input(value, body)?),
+            "background" => create.background = nullable(&name, value, BOOL)?.unwrap_or(false),
+            "store" => create.store = nullable(&name, value, BOOL)?,
+            "stream" => stream = nullable(&name, value, BOOL)?.unwrap_or(false),
+            "stream_options" => check_stream_options(value)?,
+            "previous_response_id" => {
+                create.previous_response_id = nullable(&name, value, "a string or null")?
+            }
+            "metadata" => create.metadata = metadata(value)?,
+            _ => rest.push(&name, value),
+        }
+    }
+    create.extra = rest.finish();
+    create.set_wait(if create.background || stream { Wait::None } else { Wait::Terminal });
+    Ok((create, if stream { Delivery::Stream } else { Delivery::Json }))
+}
+
+const BOOL: &str = "`true` or `false`";
+
+/// Text is decoded; an array stays as it came and shares the body's memory.
+fn input(value: &RawValue, body: &Bytes) -> Result<Input, Failure> {
+    if value.get().starts_with('[') {
+        return Ok(Input::Items(body.slice_ref(value.get().as_bytes())));
+    }
+    typed("input", value, "a string or an array of input items").map(Input::Text)
+}
+
+/// `include_obfuscation` is checked and then left alone: the gateway never adds any (W-29).
+fn check_stream_options(value: &RawValue) -> Result<(), Failure> {
+    for (name, value) in object_or_null("stream_options", value, "an object or null")? {
+        if name == "include_obfuscation" {
+            nullable::<bool>("stream_options.include_obfuscation", value, BOOL)?;
+        }
+    }
+    Ok(())
+}
+
+fn metadata(value: &RawValue) -> Result<BTreeMap<String, String>, Failure> {
+    const RIGHT: &str = "an object with string values, or null";
+    object_or_null("metadata", value, RIGHT)?
+        .into_iter()
+        .map(|(name, value)| Ok((name, typed("metadata", value, RIGHT)?)))
+        .collect()
+}
+
+/// The fields of a nested object; none if it is null.
+fn object_or_null<'a>(name: &str, value: &'a RawValue, right: &str) -> Result<Fields<'a>, Failure> {
+    match value.get() {
+        "null" => Ok(Fields::new()),
+        object if object.starts_with('{') => {
+            fields(object.as_bytes()).map_err(|failure| failure.with_param(name))
+        }
+        _ => Err(wrong(name, right)),
+    }
+}
+
+fn typed<T: DeserializeOwned>(name: &str, value: &RawValue, right: &str) -> Result<T, Failure> {
+    serde_json::from_str(value.get()).map_err(|_| wrong(name, right))
+}
+
+fn nullable<T: DeserializeOwned>(name: &str, value: &RawValue, right: &str) -> Result<Option<T>, Failure> {
+    typed(name, value, right)
+}
+
+fn wrong(name: &str, right: &str) -> Failure {
+    Failure::invalid(name, format!("`{name}` must be {right}"))
+}
+
+/// The fields that are not typed, as one JSON object under construction.
+#[derive(Default)]
+struct Rest(BytesMut);
+
+impl Rest {
+    fn push(&mut self, name: &str, value: &RawValue) {
+        self.0.put_u8(if self.0.is_empty() { b'{' } else { b',' });
+        self.0.put(crate::error::json(&name));
+        self.0.put_u8(b':');
+        self.0.put_slice(value.get().as_bytes());
+    }
+
+    /// Empty if there was no such field.
+    fn finish(mut self) -> Bytes {
+        if !self.0.is_empty() {
+            self.0.put_u8(b'}');
+        }
+        self.0.freeze()
+    }
+}
+
+/// The fields of a JSON object in their order, each value as the bytes that came.
+type Fields<'a> = Vec<(String, &'a RawValue)>;
+
+fn fields(json: &[u8]) -> Result<Fields<'_>, Failure> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let read = reader.deserialize_map(FieldsVisitor).and_then(|read| reader.end().map(|()| read));
+    match read {
+        Ok(read) => read,
+        Err(error) if error.classify() == Category::Data => {
+            Err(Failure::new(ErrorCode::InvalidRequest, "the body must be a JSON object"))
+        }
+        Err(error) => {
+            Err(Failure::new(ErrorCode::InvalidRequest, format!("the body is not valid JSON: {error}")))
+        }
+    }
+}
+
+/// Reads on to the end after a refusal, so that a body which is no JSON at all is called just that.
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Result<Fields<'de>, Failure>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Fields::new();
+        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            if let Err(refusal) = check_name(&name, &fields) {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                return Ok(Err(refusal));
+            }
+            fields.push((name, value));
+        }
+        Ok(Ok(fields))
+    }
+}
+
+fn check_name(name: &str, known: &[(String, &RawValue)]) -> Result<(), Failure> {
+    if name.len() > MAX_NAME_BYTES {
+        let message = format!("the name of a field is longer than {MAX_NAME_BYTES} bytes");
+        return Err(Failure::new(ErrorCode::InvalidRequest, message));
+    }
+    if known.iter().any(|(other, _)| other == name) {
+        return Err(Failure::invalid(name, format!("`{name}` is given twice")));
+    }
+    if known.len() == MAX_FIELDS {
+        let message = format!("there are more than {MAX_FIELDS} fields");
+        return Err(Failure::new(ErrorCode::InvalidRequest, message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> (CreateRequest, Delivery) {
+        parse(&Bytes::copy_from_slice(body.as_bytes())).unwrap()
+    }
+
+    fn refusal(body: impl AsRef<[u8]>) -> Failure {
+        parse(&Bytes::copy_from_slice(body.as_ref())).unwrap_err()
+    }
+
+    #[test]
+    fn typed_fields_are_read() {
+        let (create, delivery) = read(
+            r#"{"model":"m","input":"h\u00e9","background":true,"store":false,"stream":true,
+                "stream_options":{"include_obfuscation":true,"later":1},"previous_response_id":"resp_1",
+                "metadata":{"b":"2","a":"1"}}"#,
+        );
+        let expected = CreateRequest {
+            model: "m".to_owned(),
+            input: Some(Input::Text("hé".to_owned())),
+            background: true,
+            store: Some(false),
+            previous_response_id: Some("resp_1".to_owned()),
+            metadata: [("a", "1"), ("b", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            extra: Bytes::new(),
+            wait: Wait::None.into(),
+        };
+        assert_eq!(create, expected);
+        assert_eq!(delivery, Delivery::Stream);
+    }
+
+    #[test]
+    fn the_rest_travels_byte_by_byte_in_its_order() {
+        let (create, _) = read(
+            "{ \"zeta\" : 1.0 , \"model\":\"m\", \"tools\":[ {\"a\" : 1e2}, null ],\"n\\u0061me\":\"\\u00e9\", \"alpha\":-0,\
+             \"deep\":{\"stream\":3} }",
+        );
+        let expected = "{\"zeta\":1.0,\"tools\":[ {\"a\" : 1e2}, null ],\"name\":\"\\u00e9\",\"alpha\":-0,\"deep\":{\"stream\":3}}";
+        assert_eq!(create.extra, expected);
+    }
+
+    #[test]
+    fn input_items_travel_byte_by_byte() {
+        let (create, _) = read(r#"{"input": [ {"role":"user", "content":"x"} ] }"#);
+        assert_eq!(
+            create.input,
+            Some(Input::Items(Bytes::from_static(br#"[ {"role":"user", "content":"x"} ]"#)))
+        );
+    }
+
+    #[test]
+    fn null_is_absent_where_openai_allows_null() {
+        let (create, delivery) = read(
+            r#"{"background":null,"store":null,"stream":null,"stream_options":null,"previous_response_id":null,"metadata":null}"#,
+        );
+        assert_eq!(create, CreateRequest { wait: Wait::Terminal.into(), ..CreateRequest::default() });
+        assert_eq!(delivery, Delivery::Json);
+    }
+
+    #[test]
+    fn what_is_waited_for_follows_background_and_stream() {
+        for (body, wait, delivery) in [
+            ("{}", Wait::Terminal, Delivery::Json),
+            (r#"{"background":true}"#, Wait::None, Delivery::Json),
+            (r#"{"stream":true}"#, Wait::None, Delivery::Stream),
+            (r#"{"background":true,"stream":true}"#, Wait::None, Delivery::Stream),
+            (r#"{"background":false,"stream":false}"#, Wait::Terminal, Delivery::Json),
+        ] {
+            let (create, got) = read(body);
+            assert_eq!((create.wait(), got), (wait, delivery), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_type_is_named_with_what_would_be_right() {
+        for (body, param, message) in [
+            (r#"{"model":7}"#, "model", "`model` must be a string"),
+            (r#"{"model":null}"#, "model", "`model` must be a string"),
+            (r#"{"input":{}}"#, "input", "`input` must be a string or an array of input items"),
+            (r#"{"input":null}"#, "input", "`input` must be a string or an array of input items"),
+            (r#"{"background":"true"}"#, "background", "`background` must be `true` or `false`"),
+            (r#"{"store":1}"#, "store", "`store` must be `true` or `false`"),
+            (r#"{"stream":"yes"}"#, "stream", "`stream` must be `true` or `false`"),
+            (r#"{"stream_options":[]}"#, "stream_options", "`stream_options` must be an object or null"),
+            (
+                r#"{"stream_options":{"include_obfuscation":0}}"#,
+                "stream_options.include_obfuscation",
+                "`stream_options.include_obfuscation` must be `true` or `false`",
+            ),
+            (
+                r#"{"previous_response_id":5}"#,
+                "previous_response_id",
+                "`previous_response_id` must be a string or null",
+            ),
+            (r#"{"metadata":[]}"#, "metadata", "`metadata` must be an object with string values, or null"),
+            (
+                r#"{"metadata":{"a":1}}"#,
+                "metadata",
+                "`metadata` must be an object with string values, or null",
+            ),
+            (r#"{"metadata":{"a":"1","a":"2"}}"#, "metadata", "`a` is given twice"),
+            (r#"{"model":"a","x":1,"model":"b"}"#, "model", "`model` is given twice"),
+            (r#"{"x":1,"\u0078":2}"#, "x", "`x` is given twice"),
+        ] {
+            assert_eq!(refusal(body), Failure::invalid(param, message), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_object_is_refused_with_its_place() {
+        let not_object = "the body must be a JSON object";
+        for (body, message) in [
+            (&b"[]"[..], not_object),
+            (b"\"text\"", not_object),
+            (b"null", not_object),
+            (b"12", not_object),
+            (b"", "the body is not valid JSON: EOF while parsing a value at line 1 column 0"),
+            (b"{\"a\":\n tru}", "the body is not valid JSON: expected ident at line 2 column 5"),
+            (b"{\"a\":1", "the body is not valid JSON: EOF while parsing an object at line 1 column 6"),
+            (b"{\"a\":1}{", "the body is not valid JSON: trailing characters at line 1 column 8"),
+            (b"{\"a\":1,}", "the body is not valid JSON: trailing comma at line 1 column 8"),
+            (
+                b"{\"a\":\"\xff\"}",
+                "the body is not valid JSON: invalid unicode code point at line 1 column 7",
+            ),
+            (
+                b"{\"a\":1,\"a\":2,",
+                "the body is not valid JSON: EOF while parsing a value at line 1 column 13",
+            ),
+        ] {
+            let text = String::from_utf8_lossy(body);
+            assert_eq!(refusal(body), Failure::new(ErrorCode::InvalidRequest, message), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_their_number_are_bounded() {
+        let many = |count: usize| {
+            let fields: Vec<_> = (0..count).map(|n| format!("\"f{n}\":1")).collect();
+            format!("{{{}}}", fields.join(","))
+        };
+        assert!(parse(&many(MAX_FIELDS).into()).is_ok());
+        let message = "there are more than 256 fields";
+        assert_eq!(refusal(many(MAX_FIELDS + 1)), Failure::new(ErrorCode::InvalidRequest, message));
+
+        let named = |length: usize| format!("{{\"{}\":1}}", "n".repeat(length));
+        assert!(parse(&named(MAX_NAME_BYTES).into()).is_ok());
+        let message = "the name of a field is longer than 256 bytes";
+        assert_eq!(refusal(named(MAX_NAME_BYTES + 1)), Failure::new(ErrorCode::InvalidRequest, message));
+    }
+
+    #[test]
+    fn deep_nesting_passes_without_recursion() {
+        let deep = format!("{{\"x\":{}{}}}", "[".repeat(1 << 20), "]".repeat(1 << 20));
+        let (create, _) = read(&deep);
+        assert_eq!(create.extra.len(), deep.len());
+    }
+}

@@ -1,0 +1,156 @@
+//! `/v1/responses`: create, get, resume, cancel.
+//!
+//! It owns which call a request becomes and which headers its reply has. It must never know how a body is parsed, a frame is
+//! written or an error is shaped.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use tidemark_proto::names;
+use tidemark_proto::v1::{
+    self, CancelRequest, CreateRequest, CreateStreamRequest, ErrorCode, GetRequest, ResumeRequest, Status,
+};
+
+use crate::body;
+use crate::caller::Caller;
+use crate::create::{self, Delivery};
+use crate::error::Failure;
+use crate::params::Params;
+use crate::position::{EVENT_IDS, Position, View};
+use crate::router::Bridge;
+use crate::sse::{self, First, Frames};
+
+/// How often a poller may look at a running response, in milliseconds (W-33).
+const POLL_AFTER_MS: HeaderValue = HeaderValue::from_static("1000");
+const POLL_AFTER: HeaderName = HeaderName::from_static("openai-poll-after-ms");
+
+/// The id in a path. It is anything that can be decoded; the gateway says whether it exists.
+pub(crate) struct Id(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(_) => Err(Failure::new(ErrorCode::InvalidRequest, "the path is not UTF-8")),
+        }
+    }
+}
+
+/// `POST /v1/responses` (W-1…W-3).
+pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Result<Response, Failure> {
+    let (mut parts, body) = request.into_parts();
+    let event_ids = Params::of(&parts.uri)?.flag(EVENT_IDS)?;
+    let body = body::read_json(&parts, body, bridge.options.body_limit()).await?;
+    let (create, delivery) = create::parse(&body)?;
+    drop(body);
+    let caller = Caller::take(&mut parts);
+    match delivery {
+        Delivery::Json => {
+            let reply = bridge.clients.responses().create(caller.call(create)).await?;
+            object(reply.into_inner().response)
+        }
+        Delivery::Stream => create_stream(&bridge, caller, create, event_ids).await,
+    }
+}
+
+async fn create_stream(
+    bridge: &Bridge,
+    caller: Caller,
+    create: CreateRequest,
+    event_ids: bool,
+) -> Result<Response, Failure> {
+    let call = caller.call(CreateStreamRequest { create: Some(create) });
+    let mut messages = bridge.clients.responses().create_stream(call).await?.into_inner();
+    // It comes as soon as the response exists, and names it.
+    let Some(first) = messages.message().await? else {
+        return Err(Failure::broken_contract("CreateStream ended without a message"));
+    };
+    let id = response_id(&first.id)?;
+    let mut reply = sse::reply(First::Message(first), messages, Frames::new(event_ids, None));
+    reply.headers_mut().insert(names::RESPONSE_ID, id);
+    Ok(reply)
+}
+
+/// `GET /v1/responses/{id}` (W-4, W-5).
+pub(crate) async fn get(
+    State(bridge): State<Bridge>,
+    Id(id): Id,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (mut parts, _) = request.into_parts();
+    let view = View::of(&parts)?;
+    let caller = Caller::take(&mut parts);
+    match view {
+        View::Snapshot => {
+            let reply = bridge.clients.responses().get(caller.call(GetRequest { id })).await?;
+            object(reply.into_inner().response)
+        }
+        View::Stream(position) => resume(&bridge, caller, id, position).await,
+    }
+}
+
+async fn resume(
+    bridge: &Bridge,
+    caller: Caller,
+    id: String,
+    position: Position,
+) -> Result<Response, Failure> {
+    // An id that no header can hold is for the gateway to refuse, like any other that it does not know.
+    let header = response_id(&id);
+    let call = ResumeRequest { id, after: position.after, on_gap: position.on_gap.into() };
+    let mut messages = bridge.clients.responses().resume(caller.call(call)).await?.into_inner();
+    let first = sse::first(&mut messages).await?;
+    let mut reply = match first {
+        // What ends the reconnecting of a browser that has all of it (D-9).
+        First::Ended if position.event_ids => StatusCode::NO_CONTENT.into_response(),
+        first => sse::reply(first, messages, Frames::new(position.event_ids, position.after)),
+    };
+    reply.headers_mut().insert(names::RESPONSE_ID, header?);
+    Ok(reply)
+}
+
+/// `POST /v1/responses/{id}/cancel` (W-6, D-13). A body is neither asked for nor read.
+pub(crate) async fn cancel(
+    State(bridge): State<Bridge>,
+    Id(id): Id,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (mut parts, _) = request.into_parts();
+    let call = Caller::take(&mut parts).call(CancelRequest { id });
+    let reply = bridge.clients.responses().cancel(call).await?;
+    object(reply.into_inner().response)
+}
+
+/// The response object as the gateway wrote it, byte by byte.
+fn object(response: Option<v1::Response>) -> Result<Response, Failure> {
+    let Some(response) = response else {
+        return Err(Failure::broken_contract("a reply came without its response"));
+    };
+    let running = matches!(response.status(), Status::Queued | Status::InProgress);
+    let id = response_id(&response.id)?;
+    let mut reply = json(response.json);
+    let headers = reply.headers_mut();
+    headers.insert(names::RESPONSE_ID, id);
+    if running {
+        headers.insert(POLL_AFTER, POLL_AFTER_MS);
+    }
+    Ok(reply)
+}
+
+fn response_id(id: &str) -> Result<HeaderValue, Failure> {
+    HeaderValue::from_str(id)
+        .ok()
+        .filter(|id| !id.is_empty())
+        .ok_or_else(|| Failure::broken_contract("a response's id is not a header's text"))
+}
+
+/// A 200 with a JSON body.
+pub(crate) fn json(body: Bytes) -> Response {
+    let mut reply = Response::new(Body::from(body));
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}

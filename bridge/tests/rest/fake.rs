@@ -1,0 +1,298 @@
+//! A gateway that answers by script and remembers what it was asked.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use futures_util::{Stream, stream};
+use tidemark_bridge::{Clients, Options, router};
+use tidemark_proto::errors::DOMAIN;
+use tidemark_proto::v1::models_service_server::{ModelsService, ModelsServiceServer};
+use tidemark_proto::v1::responses_service_server::{ResponsesService, ResponsesServiceServer};
+use tidemark_proto::v1::{
+    CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest, CreateStreamResponse,
+    ErrorCode, Event, Gap, GetRequest, GetResponse, ListModelsRequest, ListModelsResponse, Model, Response,
+    ResumeRequest, ResumeResponse,
+};
+use tidemark_proto::{MAX_MESSAGE_BYTES, v1};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// The id of every response here.
+pub(crate) const ID: &str = "resp_00000000000000000000000000000001";
+
+/// What the fake does when it is called.
+#[derive(Clone)]
+pub(crate) struct Script {
+    /// What Create, Get and Cancel return. None = they never do.
+    pub(crate) reply: Option<Result<Response, Status>>,
+    /// Whether CreateStream and Resume open a stream.
+    pub(crate) open: Result<(), Status>,
+    /// What such a stream then does; at the end it ends with OK.
+    pub(crate) steps: Vec<Step>,
+    /// What ListModels returns.
+    pub(crate) models: Vec<Model>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            reply: Some(Ok(response(v1::Status::Completed))),
+            open: Ok(()),
+            steps: Vec::new(),
+            models: Vec::new(),
+        }
+    }
+}
+
+/// One thing that a stream does.
+#[derive(Clone)]
+pub(crate) enum Step {
+    Events(Vec<Event>),
+    Gap(Gap, Vec<Event>),
+    Heartbeat,
+    Pause(Duration),
+    Fail(Status),
+    Hang,
+}
+
+/// One call, as the gateway saw it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Asked {
+    Create(CreateRequest),
+    CreateStream(CreateRequest),
+    Get(String),
+    Cancel(String),
+    Resume(ResumeRequest),
+    ListModels,
+}
+
+/// Stands for what the listener finds out about a caller.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Principal(pub(crate) &'static str);
+
+/// Who called.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct From {
+    pub(crate) authorization: Option<String>,
+    pub(crate) owner: Option<String>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) principal: Option<Principal>,
+}
+
+/// The scripted gateway.
+#[derive(Clone)]
+pub(crate) struct Fake {
+    script: Arc<Script>,
+    calls: Arc<Mutex<Vec<(Asked, From)>>>,
+    open: Arc<watch::Sender<usize>>,
+}
+
+impl Fake {
+    pub(crate) fn new(script: Script) -> Self {
+        Self { script: Arc::new(script), calls: Arc::default(), open: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// A fake whose streams do this.
+    pub(crate) fn streaming(steps: Vec<Step>) -> Self {
+        Self::new(Script { steps, ..Script::default() })
+    }
+
+    /// A bridge to it in this process.
+    pub(crate) fn local(&self) -> Router {
+        let responses = ResponsesServiceServer::new(self.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        router(Clients::new(responses, ModelsServiceServer::new(self.clone())), Options::default())
+    }
+
+    /// A bridge to it over a socket, and the tasks that serve.
+    pub(crate) async fn remote(&self) -> (Router, JoinSet<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        let fake = self.clone();
+        tasks.spawn(async move { fake.serve(listener).await });
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        (router(Clients::new(channel.clone(), channel), Options::default()), tasks)
+    }
+
+    /// Serves gRPC until it is dropped.
+    pub(crate) async fn serve(self, listener: TcpListener) {
+        let responses = ResponsesServiceServer::new(self.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Server::builder()
+            .add_service(responses)
+            .add_service(ModelsServiceServer::new(self))
+            .serve_with_incoming(TcpListenerStream::new(listener))
+            .await
+            .unwrap();
+    }
+
+    /// What it was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.calls.lock().unwrap().iter().map(|(asked, _)| asked.clone()).collect()
+    }
+
+    /// Who asked last.
+    pub(crate) fn last_caller(&self) -> From {
+        self.calls.lock().unwrap().last().unwrap().1.clone()
+    }
+
+    /// Waits until this many calls are being served.
+    pub(crate) async fn until_open(&self, count: usize) {
+        self.open.subscribe().wait_for(|open| *open == count).await.unwrap();
+    }
+
+    fn enter<M>(&self, request: &Request<M>, asked: Asked) -> Open {
+        let text = |name: &str| request.metadata().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let from = From {
+            authorization: text("authorization"),
+            owner: text("x-tidemark-owner"),
+            request_id: text("x-request-id"),
+            principal: request.extensions().get().cloned(),
+        };
+        self.calls.lock().unwrap().push((asked, from));
+        self.open.send_modify(|open| *open += 1);
+        Open(Arc::clone(&self.open))
+    }
+
+    async fn reply(&self) -> Result<Option<Response>, Status> {
+        match &self.script.reply {
+            Some(reply) => reply.clone().map(Some),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn stream<M: Message>(&self, open: Open) -> Result<tonic::Response<Messages<M>>, Status> {
+        self.script.open.clone()?;
+        let steps = self.script.steps.clone().into_iter();
+        let messages = stream::unfold((steps, open), async |(mut steps, open)| {
+            loop {
+                let message = match steps.next()? {
+                    Step::Events(events) => Ok(M::new(events, None)),
+                    Step::Gap(gap, events) => Ok(M::new(events, Some(gap))),
+                    Step::Heartbeat => Ok(M::new(Vec::new(), None)),
+                    Step::Fail(status) => Err(status),
+                    Step::Hang => std::future::pending().await,
+                    Step::Pause(time) => {
+                        tokio::time::sleep(time).await;
+                        continue;
+                    }
+                };
+                return Some((message, (steps, open)));
+            }
+        });
+        Ok(tonic::Response::new(Box::pin(messages)))
+    }
+}
+
+/// A call being served; counted until it is dropped.
+struct Open(Arc<watch::Sender<usize>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+type Messages<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
+
+trait Message: Send + 'static {
+    fn new(events: Vec<Event>, gap: Option<Gap>) -> Self;
+}
+
+impl Message for CreateStreamResponse {
+    fn new(events: Vec<Event>, _: Option<Gap>) -> Self {
+        Self { id: ID.to_owned(), events, committed: 0 }
+    }
+}
+
+impl Message for ResumeResponse {
+    fn new(events: Vec<Event>, gap: Option<Gap>) -> Self {
+        Self { events, committed: None, gap }
+    }
+}
+
+#[tonic::async_trait]
+impl ResponsesService for Fake {
+    type CreateStreamStream = Messages<CreateStreamResponse>;
+    type ResumeStream = Messages<ResumeResponse>;
+
+    async fn create(
+        &self,
+        request: Request<CreateRequest>,
+    ) -> Result<tonic::Response<CreateResponse>, Status> {
+        let _open = self.enter(&request, Asked::Create(request.get_ref().clone()));
+        Ok(tonic::Response::new(CreateResponse { response: self.reply().await? }))
+    }
+
+    async fn create_stream(
+        &self,
+        request: Request<CreateStreamRequest>,
+    ) -> Result<tonic::Response<Self::CreateStreamStream>, Status> {
+        let create = request.get_ref().create.clone().unwrap();
+        self.stream(self.enter(&request, Asked::CreateStream(create)))
+    }
+
+    async fn get(&self, request: Request<GetRequest>) -> Result<tonic::Response<GetResponse>, Status> {
+        let _open = self.enter(&request, Asked::Get(request.get_ref().id.clone()));
+        Ok(tonic::Response::new(GetResponse { response: self.reply().await? }))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<CancelRequest>,
+    ) -> Result<tonic::Response<CancelResponse>, Status> {
+        let _open = self.enter(&request, Asked::Cancel(request.get_ref().id.clone()));
+        Ok(tonic::Response::new(CancelResponse { response: self.reply().await? }))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<ResumeRequest>,
+    ) -> Result<tonic::Response<Self::ResumeStream>, Status> {
+        self.stream(self.enter(&request, Asked::Resume(request.get_ref().clone())))
+    }
+}
+
+#[tonic::async_trait]
+impl ModelsService for Fake {
+    async fn list_models(
+        &self,
+        request: Request<ListModelsRequest>,
+    ) -> Result<tonic::Response<ListModelsResponse>, Status> {
+        let _open = self.enter(&request, Asked::ListModels);
+        Ok(tonic::Response::new(ListModelsResponse { models: self.script.models.clone() }))
+    }
+}
+
+/// A response whose JSON only a verbatim copy repeats.
+pub(crate) fn response(status: v1::Status) -> Response {
+    Response {
+        id: ID.to_owned(),
+        status: status.into(),
+        json: format!("{{ \"id\" : \"{ID}\",\"n\":1.0}}").into(),
+        ..Response::default()
+    }
+}
+
+/// An event as short as can be.
+pub(crate) fn event(seq: u64, kind: &str) -> Event {
+    Event { seq, r#type: kind.to_owned(), data: format!("{{\"n\":{seq}}}").into() }
+}
+
+/// A status as the gateway makes it.
+pub(crate) fn status(code: ErrorCode, details: &[(&str, &str)]) -> Status {
+    let details: HashMap<_, _> = details.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let details = ErrorDetails::with_error_info(code.code(), DOMAIN, details);
+    Status::with_error_details(code.row().grpc, "what happened", details)
+}
