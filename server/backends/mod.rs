@@ -2,6 +2,20 @@
 //!
 //! It owns how a generation is asked for and how a backend's stream is read; what comes out is a stream of [`Step`]s, the same
 //! for every backend. It must never know ids, seqs, the log or who is calling.
+//!
+//! [`Pool`] is the way in: made from [`Settings`], it finds the backend of a model. Behind it: [`openai`] for every server that
+//! speaks that protocol, [`demo`] for trying things without one, [`limit`] for how much either is asked at once.
+
+pub mod demo;
+pub mod limit;
+pub mod openai;
+pub mod sse;
+
+mod pool;
+#[cfg(test)]
+#[path = "../../tests/common/scripted.rs"]
+mod scripted;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +27,9 @@ use futures_util::Stream;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
+
+pub use pool::{Listed, Pool, Route};
+pub use settings::{BadBaseUrl, BaseUrl, Dialect, Kind, Models, OpenAi, Settings};
 
 /// What a backend is asked to generate.
 #[derive(Clone, Debug)]
