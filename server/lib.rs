@@ -7,4 +7,5 @@
 
 pub mod auth;
 pub mod backends;
+pub mod config;
 pub mod error;
