@@ -58,7 +58,10 @@ impl<'t> Reading<'t> {
 
     /// The end: the values in force as TOML literals by key path, or the problems.
     pub(super) fn end(self) -> Result<BTreeMap<String, String>, Problems> {
-        Problems::some(self.problems.into_inner()).map_or(Ok(self.literals.into_inner()), Err)
+        match Problems::some(self.problems.into_inner()) {
+            Some(problems) => Err(problems),
+            None => Ok(self.literals.into_inner()),
+        }
     }
 
     fn line(&self, offset: usize) -> usize {

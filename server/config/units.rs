@@ -77,7 +77,8 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 fn spell(count: u64, units: &[(&str, u64)]) -> String {
-    let whole = units.iter().find(|(_, factor)| count != 0 && count.is_multiple_of(*factor)).or(units.last());
+    let whole =
+        units.iter().find(|(_, factor)| count != 0 && count.is_multiple_of(*factor)).or_else(|| units.last());
     whole.map_or_else(|| count.to_string(), |(name, factor)| format!("{}{name}", count / factor))
 }
 
