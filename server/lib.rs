@@ -7,4 +7,8 @@
 
 pub mod auth;
 pub mod backends;
+pub mod cli;
+pub mod config;
 pub mod error;
+pub mod serve;
+pub mod telemetry;

@@ -1,0 +1,186 @@
+//! The command line.
+//!
+//! It owns commands, flags and exit codes. It must never know what a command does; values are checked by the settings.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Overrides;
+
+/// The environment variable that names the settings file when no `--config` is given (S-9).
+pub const CONFIG_ENV: &str = "TIDEMARK_CONFIG";
+
+/// What the process says when it ends.
+pub mod exit {
+    /// It did what it was asked to; a drain that a signal began counts as that.
+    pub const OK: u8 = 0;
+    /// It failed while it was running.
+    pub const FAILED: u8 = 1;
+    /// The command line or the settings are wrong; nothing was started.
+    pub const USAGE: u8 = 2;
+    /// The store could not be opened or rebuilt, or it failed while the process was running (D-24).
+    pub const STORE: u8 = 3;
+}
+
+/// A gateway that makes the answers of language models durable streams.
+///
+/// Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "tidemark", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+impl Cli {
+    /// What to do.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve gRPC, REST and SSE until a signal comes.
+    Serve(Serve),
+    /// Look at the settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Work on a store that no server has open.
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+/// Flags of `serve`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Serve {
+    /// Which settings to read.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// Address of gRPC, REST and SSE, such as 127.0.0.1:4700; port 0 = a free one.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Address of the health pages, or "off".
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// Directory of the store.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// What an event must survive before it is seen: sync = a power cut, os = a crash of the process.
+    #[arg(long, value_name = "sync|os")]
+    pub durability: Option<String>,
+    /// Serve other machines although auth is off.
+    #[arg(long)]
+    pub insecure_no_auth: bool,
+}
+
+impl Serve {
+    /// The flags that stand over the settings file.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            listen: self.listen.clone(),
+            admin: self.admin.clone(),
+            data_dir: self.data_dir.clone(),
+            durability: self.durability.clone(),
+        }
+    }
+}
+
+/// `config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the settings in force, without secrets.
+    Print(ConfigFile),
+    /// Print "ok", or everything that is wrong.
+    Check(ConfigFile),
+}
+
+/// `store …`
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Throw the index away and make it anew from the log.
+    Rebuild(Rebuild),
+}
+
+/// Flags of `store rebuild`.
+#[derive(Args, Clone, Debug)]
+pub struct Rebuild {
+    /// Which settings to read.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// Directory of the store.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+}
+
+/// Which settings to read.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ConfigFile {
+    /// Settings in TOML [env: TIDEMARK_CONFIG]. Without a file the defaults hold.
+    #[arg(long = "config", value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The file, if there is one; `env` is the value of [`CONFIG_ENV`], an empty one counts as absent.
+    pub fn path(&self, env: Option<PathBuf>) -> Option<PathBuf> {
+        self.path.clone().or(env).filter(|path| !path.as_os_str().is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(std::iter::once("tidemark").chain(line.split_whitespace())).map(Cli::command)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        <Cli as CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_with_the_same_flags() {
+        let flags = "--config f.toml --listen 127.0.0.1:0 --admin off --data-dir d --durability os --insecure-no-auth";
+        for line in [flags.to_owned(), format!("serve {flags}")] {
+            let Command::Serve(serve) = parse(&line).unwrap() else { panic!("{line}") };
+            assert_eq!(serve.file.path(None), Some("f.toml".into()));
+            assert_eq!((serve.listen.as_deref(), serve.admin.as_deref()), (Some("127.0.0.1:0"), Some("off")));
+            assert_eq!((serve.data_dir.as_deref(), serve.durability.as_deref()), (Some("d"), Some("os")));
+            assert!(serve.insecure_no_auth);
+        }
+        assert!(matches!(parse("").unwrap(), Command::Serve(serve) if serve.listen.is_none()));
+    }
+
+    #[test]
+    fn the_other_commands_are_there_and_nothing_else() {
+        assert!(matches!(parse("config print").unwrap(), Command::Config(ConfigCommand::Print(_))));
+        assert!(matches!(
+            parse("config check --config x").unwrap(),
+            Command::Config(ConfigCommand::Check(_))
+        ));
+        assert!(matches!(
+            parse("store rebuild --data-dir d").unwrap(),
+            Command::Store(StoreCommand::Rebuild(_))
+        ));
+        for wrong in ["config", "store", "serv", "--lisen x", "--listen x serve", "serve extra"] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), i32::from(exit::USAGE), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_flag_wins_over_the_environment() {
+        let file = |path: Option<&str>| ConfigFile { path: path.map(PathBuf::from) };
+        assert_eq!(file(Some("a")).path(Some("b".into())), Some("a".into()));
+        assert_eq!(file(None).path(Some("b".into())), Some("b".into()));
+        assert_eq!(file(None).path(Some("".into())), None);
+    }
+}

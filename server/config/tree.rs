@@ -1,0 +1,218 @@
+//! The settings as plain values: whoever holds them knows that they are in their bounds.
+//!
+//! It owns their shape. It must never know where they came from; defaults and bounds stand in `defaults.toml` and `load.rs`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::units::ByteSize;
+
+/// All settings (S-10).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The process: addresses, directory, bounds of the listener.
+    pub server: Server,
+    /// Who may call.
+    pub auth: Auth,
+    /// The model servers, at least one, names unique.
+    pub backends: Vec<Backend>,
+    /// The life of a run.
+    pub runs: Runs,
+    /// What a response, an owner and the gateway may use (D-18).
+    pub limits: Limits,
+    /// How long things are kept (D-25).
+    pub retention: Retention,
+    /// The store's use of disk and memory.
+    pub store: Store,
+    /// Web pages of other origins.
+    pub cors: Cors,
+    /// The log of the process.
+    pub log: Log,
+}
+
+/// The process: addresses, directory, bounds of the listener (D-7).
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Address of gRPC, REST and SSE; port 0 = a free one.
+    pub listen: SocketAddr,
+    /// Address of the health pages; absent = none.
+    pub admin: Option<SocketAddr>,
+    /// Directory of the store.
+    pub data_dir: PathBuf,
+    /// What an event must survive before anybody sees it (D-16).
+    pub durability: Durability,
+    /// How long a shutdown waits for open connections.
+    pub drain: Duration,
+    /// Largest request body.
+    pub body_limit: ByteSize,
+    /// How long a client may take to send a request's headers.
+    pub header_timeout: Duration,
+    /// Largest block of request headers.
+    pub header_limit: ByteSize,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_timeout: Duration,
+    /// Host names, besides loopback and `listen`, that clients may use while auth is off; lower case, without port (D-41).
+    pub hosts: Vec<String>,
+}
+
+/// What an event must survive before anybody sees it (D-16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut: `fdatasync` first.
+    Sync,
+    /// A crash of the process, not a power cut.
+    Os,
+}
+
+/// Who may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Everybody who reaches the listener, which is bound to loopback unless the operator insisted (D-32).
+    Off,
+}
+
+/// A model server (D-27).
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Its name in logs and in `owned_by`: 1 to 64 letters, digits, `-`, `_` or `.`.
+    pub name: String,
+    /// What it is.
+    pub kind: BackendKind,
+    /// The models it serves.
+    pub models: Models,
+    /// Generations that run at once; absent = no limit.
+    pub max_concurrency: Option<NonZeroU32>,
+    /// Generations that wait for a free place.
+    pub queue: NonZeroU32,
+}
+
+/// What a backend is.
+#[derive(Clone, Debug)]
+pub enum BackendKind {
+    /// The built-in one, which needs no model (S-11).
+    Demo,
+    /// A server with an OpenAI-compatible API.
+    OpenAi(OpenAi),
+}
+
+/// A server with an OpenAI-compatible API.
+#[derive(Clone, Debug)]
+pub struct OpenAi {
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// `http` or `https`, no credential, no query; without a slash at its end.
+    pub base_url: String,
+    /// Its key; absent = none is sent.
+    pub api_key: Option<ApiKey>,
+    /// Time to make a connection.
+    pub connect_timeout: Duration,
+    /// Time from the request to the first byte of the answer.
+    pub first_byte_timeout: Duration,
+    /// Longest silence within an answer.
+    pub idle_timeout: Duration,
+}
+
+/// What an OpenAI-compatible server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `POST /chat/completions`.
+    Chat,
+}
+
+/// The key of a backend. Never shown, neither by `Debug` nor by `config print` (D-28).
+#[derive(Clone, Debug)]
+pub struct ApiKey(pub SecretString);
+
+/// Which models a backend serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Models {
+    /// Whatever it lists.
+    Listed,
+    /// Exactly these: the name here → the name at the backend. At least one.
+    Named(BTreeMap<String, String>),
+}
+
+/// The life of a run.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    /// Longest life of a run.
+    pub max_time: Duration,
+    /// How long a response that nobody keeps goes on without a reader (D-26).
+    pub disconnect_grace: Duration,
+    /// What becomes of a run that a restart cut off before any output (D-23).
+    pub on_restart: OnRestart,
+}
+
+/// What becomes of a run that a restart cut off before any output (D-23).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRestart {
+    /// It fails with `gateway_restarted`.
+    Fail,
+    /// It starts again under the same id; only with [`Durability::Sync`].
+    Retry,
+}
+
+/// What a response, an owner and the gateway may use (D-18).
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Live responses in total.
+    pub live: NonZeroU32,
+    /// Live responses of one owner; absent = no limit.
+    pub live_per_owner: Option<NonZeroU32>,
+    /// Events kept per response.
+    pub events_per_response: NonZeroU32,
+    /// Bytes kept per response.
+    pub bytes_per_response: ByteSize,
+    /// Largest output of a response.
+    pub output: ByteSize,
+}
+
+/// How long things are kept, from the end of a response (D-25).
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// Every event.
+    pub events: Duration,
+    /// The response.
+    pub responses: Duration,
+    /// A response with `store: false`.
+    pub unstored: Duration,
+}
+
+/// The store's use of disk and memory.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// New responses are refused while the disk has less free space than this (D-24).
+    pub min_free: ByteSize,
+    /// Memory for the index (D-38).
+    pub index_cache: ByteSize,
+}
+
+/// Web pages of other origins (D-41).
+#[derive(Clone, Debug)]
+pub struct Cors {
+    /// Those that may call: scheme, host and port as a browser sends them, lower case.
+    pub origins: Vec<String>,
+}
+
+/// The log of the process.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Its form.
+    pub format: LogFormat,
+    /// Directives of `tracing_subscriber::EnvFilter`, well-formed.
+    pub level: String,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For machines: one JSON object a line.
+    Json,
+}

@@ -1,0 +1,154 @@
+//! Checks single values: what a setting may be, and what to say when it is not.
+//!
+//! It owns the kinds of values. It must never know which settings there are.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::reader::{Section, kind};
+use super::units::{ByteSize, parse_duration, parse_size, spell_duration};
+
+/// How the absence of a limit or of a part is spelled.
+const OFF: &str = "off";
+
+/// The most entries of a list.
+const MAX_LIST: usize = 64;
+
+impl<'t> Section<'_, 't> {
+    /// A string.
+    pub(super) fn string<T>(
+        &self,
+        key: &'static str,
+        want: &str,
+        check: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.required(key, want, |value| check(text(value, want)?))
+    }
+
+    /// One of several words.
+    pub(super) fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        let want = words.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(" or ");
+        self.string(key, &want, |found| {
+            let word = words.iter().find(|(word, _)| *word == found);
+            word.map(|(_, value)| *value).ok_or_else(|| format!("must be {want}, found {found:?}"))
+        })
+    }
+
+    /// A duration within bounds.
+    pub(super) fn duration(&self, key: &'static str, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
+        let want = "a duration such as \"15s\"";
+        self.string(key, want, |found| {
+            let duration = parse_duration(found).ok_or_else(|| {
+                format!(
+                    "{found:?} is no duration: write a whole number and ms, s, m, h or d, such as \"15s\""
+                )
+            })?;
+            within(duration, found, bounds, |bound| spell_duration(*bound))
+        })
+    }
+
+    /// A size within bounds.
+    pub(super) fn size(&self, key: &'static str, bounds: &RangeInclusive<ByteSize>) -> Option<ByteSize> {
+        let want = "a size such as \"64MiB\"";
+        self.string(key, want, |found| {
+            let size = parse_size(found).ok_or_else(|| {
+                format!(
+                    "{found:?} is no size: write a whole number and B, KiB, MiB or GiB, such as \"64MiB\""
+                )
+            })?;
+            within(size, found, bounds, ToString::to_string)
+        })
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn count(&self, key: &'static str, bounds: &RangeInclusive<u32>) -> Option<NonZeroU32> {
+        self.required(key, "a whole number", |value| number(value, bounds, "a whole number"))
+    }
+
+    /// A whole number within bounds, or off.
+    pub(super) fn count_or_off(
+        &self,
+        key: &'static str,
+        bounds: &RangeInclusive<u32>,
+    ) -> Option<Option<NonZeroU32>> {
+        let want = "a whole number or \"off\"";
+        self.required(key, want, |value| match value.as_str() {
+            Some(OFF) => Ok(None),
+            _ => number(value, bounds, want).map(Some),
+        })
+    }
+
+    /// An IP address and a port.
+    pub(super) fn address(&self, key: &'static str) -> Option<SocketAddr> {
+        self.string(key, "an IP address and a port", address)
+    }
+
+    /// An IP address and a port, or off.
+    pub(super) fn address_or_off(&self, key: &'static str) -> Option<Option<SocketAddr>> {
+        let want = "an IP address and a port, or \"off\"";
+        self.string(key, want, |found| if found == OFF { Ok(None) } else { address(found).map(Some) })
+    }
+
+    /// A list of strings, each made and checked by `check`.
+    pub(super) fn list(
+        &self,
+        key: &'static str,
+        check: impl Fn(&str) -> Result<String, String>,
+    ) -> Option<Vec<String>> {
+        let want = "a list of strings";
+        self.required(key, want, |value| {
+            let array = value.as_array().ok_or_else(|| format!("must be {want}, found {}", kind(value)))?;
+            if array.len() > MAX_LIST {
+                return Err(format!("has {} entries, at most {MAX_LIST} may be", array.len()));
+            }
+            let entries = array.iter().map(|entry| check(text(entry.get_ref(), want)?));
+            let (good, wrong): (Vec<_>, Vec<_>) = entries.partition(Result::is_ok);
+            if wrong.is_empty() {
+                return Ok(good.into_iter().flatten().collect());
+            }
+            Err(wrong.into_iter().filter_map(Result::err).collect::<Vec<_>>().join("; "))
+        })
+    }
+}
+
+/// The string that `value` is.
+pub(super) fn text<'v>(value: &'v DeValue<'_>, want: &str) -> Result<&'v str, String> {
+    value.as_str().ok_or_else(|| format!("must be {want}, found {}", kind(value)))
+}
+
+fn number(value: &DeValue<'_>, bounds: &RangeInclusive<u32>, want: &str) -> Result<NonZeroU32, String> {
+    let found = value.as_integer().ok_or_else(|| match value.as_str() {
+        Some(found) => format!("must be {want}, found {found:?}"),
+        None => format!("must be {want}, found {}", kind(value)),
+    })?;
+    let number = i64::from_str_radix(found.as_str(), found.radix()).ok();
+    let fits = number.and_then(|number| u32::try_from(number).ok()).filter(|number| bounds.contains(number));
+    let refused = || format!("must be {} to {}, found {}", bounds.start(), bounds.end(), found.as_str());
+    fits.and_then(NonZeroU32::new).ok_or_else(refused)
+}
+
+fn within<T: PartialOrd>(
+    value: T,
+    found: &str,
+    bounds: &RangeInclusive<T>,
+    spell: impl Fn(&T) -> String,
+) -> Result<T, String> {
+    if bounds.contains(&value) {
+        return Ok(value);
+    }
+    Err(format!("must be {:?} to {:?}, found {found:?}", spell(bounds.start()), spell(bounds.end())))
+}
+
+fn address(found: &str) -> Result<SocketAddr, String> {
+    let refused = |error: &dyn Display| {
+        format!(
+            "{found:?} is no address ({error}): write an IP address and a port, such as \"127.0.0.1:4700\" or \"[::1]:4700\""
+        )
+    };
+    found.parse().map_err(|error: std::net::AddrParseError| refused(&error))
+}

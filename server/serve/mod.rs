@@ -1,0 +1,25 @@
+//! The listener and all that stands before a service.
+//!
+//! It owns sockets and their bounds (D-7), the one stack of layers over gRPC and REST (D-34, D-41), health pages, signals and
+//! the banner. It must never know what a response is; it gives every call an id and a principal and passes it on.
+
+mod admin;
+mod banner;
+mod completion;
+mod identity;
+mod io;
+mod listener;
+mod origin;
+mod panics;
+mod refusal;
+mod request_id;
+mod shutdown;
+mod stack;
+
+pub use admin::{Health, admin};
+pub use banner::Banner;
+pub use listener::{Bounds, Control, Listener};
+pub use origin::Visitors;
+pub use request_id::{RequestId, RequestIds};
+pub use shutdown::{Drained, Signals, drain};
+pub use stack::{Options, app};

@@ -1,0 +1,263 @@
+//! The one stack of layers over gRPC and REST (D-34, U-24).
+//!
+//! It owns the order of the layers and which router takes a call. It must never know what a service does.
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use http::{HeaderName, HeaderValue};
+use tidemark_proto::names::{REQUEST_ID, RESPONSE_ID, RETRY_AFTER_MS};
+use tidemark_proto::v1::ErrorCode;
+use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+
+use super::origin::{Visitors, guard};
+use super::refusal::Surface;
+use super::request_id::{RequestIds, assign};
+use super::{completion, identity, panics};
+use crate::error::Error;
+
+/// What a page of another origin may read of a reply, besides what every page may.
+const EXPOSED: [&str; 7] = [
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    REQUEST_ID,
+    RESPONSE_ID,
+    "retry-after",
+    RETRY_AFTER_MS,
+];
+
+/// How the stack is set.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which hosts and origins may call.
+    pub visitors: Visitors,
+    /// Pages of these origins may read the replies, as browsers send them.
+    pub origins: Vec<String>,
+    /// Where the ids of requests come from.
+    pub request_ids: RequestIds,
+}
+
+/// Everything that the public port serves. `rest` brings the fallback for unknown REST paths; an unknown gRPC method is
+/// answered here.
+///
+/// From the outside in: request id, log line, panics, host and origin, CORS, principal, routes.
+pub fn app(grpc: Routes, rest: Router, options: &Options) -> Router {
+    // grpc-web is laid over the gRPC routes alone: over HTTP/1.1 it refuses every other call.
+    let grpc = grpc.into_axum_router().reset_fallback().route_layer(GrpcWebLayer::new());
+    grpc.merge(rest)
+        .layer(from_fn(unknown_method))
+        .layer(from_fn(identity::identify))
+        .layer(cors(&options.origins))
+        .layer(from_fn_with_state(options.visitors.clone(), guard))
+        .layer(from_fn(panics::contain))
+        .layer(from_fn(completion::log))
+        .layer(from_fn_with_state(options.request_ids.clone(), assign))
+}
+
+async fn unknown_method(request: Request, next: Next) -> Response {
+    match Surface::of(request.headers()) {
+        surface @ Surface::Grpc(_) if request.extensions().get::<MatchedPath>().is_none() => surface
+            .refuse(&Error::new(ErrorCode::MethodNotAllowed, "there is no such gRPC service or method")),
+        _ => next.run(request).await,
+    }
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED.map(HeaderName::from_static))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use axum::body::Body;
+    use axum::routing::{get, post};
+    use http::{Method, StatusCode};
+    use http_body_util::BodyExt;
+    use tidemark_proto::names::OWNER;
+    use tonic::{Code, Status};
+    use tower::ServiceExt;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::auth::Principal;
+
+    const ORIGIN: &str = "https://app.example";
+
+    fn stack() -> Router {
+        let rest = Router::new()
+            .route("/owner/{id}", get(|request: Request| async move { owner_of(&request) }))
+            .route("/panic", get(|| async { panic!("on purpose") as StatusCode }))
+            .route("/tidemark.v1.Test/Panic", post(|| async { panic!("on purpose") as StatusCode }))
+            .fallback(|| async { (StatusCode::NOT_FOUND, "rest fallback") });
+        let options = Options {
+            visitors: Visitors::new("127.0.0.1".parse().unwrap(), Vec::new(), vec![ORIGIN.to_owned()]),
+            origins: vec![ORIGIN.to_owned()],
+            request_ids: RequestIds::new(|| Uuid::from_u128(7)),
+        };
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        app(Routes::new(health), rest, &options)
+    }
+
+    fn owner_of(request: &Request) -> String {
+        let id = request.headers()[REQUEST_ID].to_str().unwrap();
+        format!("{} {id}", request.extensions().get::<Principal>().unwrap().owner())
+    }
+
+    async fn call(method: Method, path: &str, headers: &[(&str, &str)]) -> Response {
+        let request = Request::builder().method(method).uri(path).header("host", "localhost:4700");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        stack().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    async fn text(reply: Response) -> String {
+        String::from_utf8(reply.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    fn id_of(reply: &Response) -> &str {
+        reply.headers()[REQUEST_ID].to_str().unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_call_has_an_id_and_an_owner() {
+        let reply = call(Method::GET, "/owner/1", &[]).await;
+        let made = Uuid::from_u128(7).to_string();
+        assert_eq!((id_of(&reply), reply.status()), (made.as_str(), StatusCode::OK));
+        assert_eq!(text(reply).await, format!("anonymous-local {made}"));
+        let reply = call(Method::GET, "/owner/1", &[(REQUEST_ID, "mine"), (OWNER, "acme")]).await;
+        assert_eq!((id_of(&reply), reply.status()), ("mine", StatusCode::OK));
+        assert_eq!(text(reply).await, "acme mine");
+    }
+
+    #[tokio::test]
+    async fn refusals_have_an_id_too_and_the_shape_of_their_surface() {
+        let stranger = ("origin", "https://evil.example");
+        let reply = call(Method::POST, "/owner/1", &[stranger, (REQUEST_ID, "mine")]).await;
+        assert_eq!((id_of(&reply), reply.status()), ("mine", StatusCode::FORBIDDEN));
+        assert!(text(reply).await.contains("\"forbidden_origin\""));
+        let reply =
+            call(Method::POST, "/x", &[stranger, ("content-type", "application/grpc-web+proto")]).await;
+        assert_eq!(Status::from_header_map(reply.headers()).unwrap().code(), Code::PermissionDenied);
+        let reply = call(Method::GET, "/owner/1", &[(OWNER, "a b")]).await;
+        assert_eq!((id_of(&reply).len(), reply.status()), (36, StatusCode::BAD_REQUEST));
+        assert!(text(reply).await.contains("\"param\":\"x-tidemark-owner\""));
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_call_alone() {
+        let reply = call(Method::GET, "/panic", &[]).await;
+        assert_eq!((reply.status(), id_of(&reply).len()), (StatusCode::INTERNAL_SERVER_ERROR, 36));
+        assert!(text(reply).await.contains("\"code\":\"internal\""));
+        let reply =
+            call(Method::POST, "/tidemark.v1.Test/Panic", &[("content-type", "application/grpc")]).await;
+        assert_eq!(Status::from_header_map(reply.headers()).unwrap().code(), Code::Internal);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_serves_is_answered_by_its_surface() {
+        let grpc = [("content-type", "application/grpc")];
+        let reply = call(Method::POST, "/no.such.Service/Method", &grpc).await;
+        assert_eq!(Status::from_header_map(reply.headers()).unwrap().code(), Code::Unimplemented);
+        let reply = call(Method::GET, "/no/such/path", &[]).await;
+        assert_eq!((reply.status(), text(reply).await), (StatusCode::NOT_FOUND, "rest fallback".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn grpc_web_reaches_the_services() {
+        let request = Request::post("/grpc.health.v1.Health/Check").header("host", "localhost");
+        let request = request
+            .header("content-type", "application/grpc-web+proto")
+            .body(Body::from(vec![0; 5]))
+            .unwrap();
+        let reply = stack().oneshot(request).await.unwrap();
+        assert_eq!((reply.status(), id_of(&reply).len()), (StatusCode::OK, 36));
+        let body = reply.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains("grpc-status:0"), "{body:?}");
+    }
+
+    #[tokio::test]
+    async fn pages_of_named_origins_may_read_the_reply_and_ask_before() {
+        let reply = call(Method::GET, "/owner/1", &[("origin", ORIGIN)]).await;
+        assert_eq!(reply.headers()["access-control-allow-origin"], ORIGIN);
+        assert!(
+            reply.headers()["access-control-expose-headers"]
+                .to_str()
+                .unwrap()
+                .contains("grpc-status-details-bin")
+        );
+        let ask = [
+            ("origin", ORIGIN),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", OWNER),
+        ];
+        let reply = call(Method::OPTIONS, "/owner/1", &ask).await;
+        assert_eq!(
+            (reply.status(), &reply.headers()["access-control-allow-headers"]),
+            (StatusCode::OK, &OWNER.parse().unwrap())
+        );
+        assert!(
+            !call(Method::GET, "/owner/1", &[]).await.headers().contains_key("access-control-allow-origin")
+        );
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn one_line_for_each_call_without_query_or_header() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let secret = [("authorization", "Bearer hush"), (REQUEST_ID, "r1")];
+        text(call(Method::GET, "/owner/resp_1?prompt=hush", &secret).await).await;
+        drop(call(Method::GET, "/owner/resp_2", &[(REQUEST_ID, "r2")]).await);
+        text(
+            call(Method::POST, "/hush/hush", &[("content-type", "application/grpc"), (REQUEST_ID, "r3")])
+                .await,
+        )
+        .await;
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("call ended")).collect();
+        assert_eq!(lines.len(), 3, "{log}");
+        let says = |line: usize, words: &[&str]| words.iter().all(|word| lines[line].contains(word));
+        assert!(
+            says(
+                0,
+                &[
+                    "request_id=\"r1\"",
+                    "method=GET",
+                    "route=\"/owner/{id}\"",
+                    "status=200",
+                    "whole=true",
+                    "duration_ms="
+                ]
+            ),
+            "{log}"
+        );
+        assert!(says(1, &["request_id=\"r2\"", "whole=false"]), "{log}");
+        assert!(says(2, &["route=\"unmatched\"", "grpc_status=12"]), "{log}");
+        assert!(!log.contains("hush"), "{log}");
+    }
+}
