@@ -7,4 +7,8 @@
 
 pub mod auth;
 pub mod backends;
+pub mod clock;
 pub mod error;
+pub mod grpc;
+pub mod runs;
+pub mod tasks;
