@@ -5,10 +5,15 @@
 //! turns what comes into events and appends them to the store; readers see an event only after that. [`app`] puts it all
 //! together.
 
+pub mod app;
 pub mod auth;
 pub mod backends;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod error;
+pub mod grpc;
+pub mod runs;
 pub mod serve;
+pub mod tasks;
 pub mod telemetry;

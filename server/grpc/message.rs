@@ -1,0 +1,140 @@
+//! From our types to messages.
+
+use std::collections::BTreeMap;
+
+use prost_types::Timestamp;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tidemark_proto::v1::{self, ErrorCode};
+
+use crate::error::Error;
+use crate::runs::{Cancelled, Event, Gap, Incomplete, Snapshot, Status};
+
+/// The fields of the response object that the contract types. The object is their only source.
+#[derive(Debug, Deserialize)]
+struct Object {
+    model: String,
+    background: bool,
+    store: bool,
+    created_at: i64,
+    completed_at: Option<i64>,
+    usage: Option<Usage>,
+    error: Option<Fault>,
+    previous_response_id: Option<String>,
+    metadata: BTreeMap<String, String>,
+    output: Vec<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Fault {
+    code: String,
+    message: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Usage {
+    input_tokens: u64,
+    input_tokens_details: InputDetails,
+    output_tokens: u64,
+    output_tokens_details: OutputDetails,
+    total_tokens: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct InputDetails {
+    cached_tokens: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct OutputDetails {
+    reasoning_tokens: u64,
+}
+
+/// The message of a response.
+///
+/// # Errors
+/// `internal` if the object is not one of ours.
+pub(super) fn response(snapshot: Snapshot) -> Result<v1::Response, Error> {
+    let object = parse(&snapshot)?;
+    let Snapshot { id, status, head, json } = snapshot;
+    let (incomplete_reason, cancel_reason) = match status {
+        Status::Incomplete(reason) => (reason.code(), ""),
+        Status::Cancelled(cause) => ("", cause.code()),
+        Status::Queued | Status::InProgress | Status::Completed | Status::Failed => ("", ""),
+    };
+    Ok(v1::Response {
+        id: id.to_string(),
+        status: state(status).into(),
+        model: object.model,
+        background: object.background,
+        store: object.store,
+        created_at: Some(seconds(object.created_at)),
+        completed_at: object.completed_at.map(seconds),
+        usage: object.usage.map(usage),
+        error: object.error.map(|fault| v1::ResponseError { code: fault.code, message: fault.message }),
+        incomplete_reason: incomplete_reason.to_owned(),
+        cancel_reason: cancel_reason.to_owned(),
+        previous_response_id: object.previous_response_id.unwrap_or_default(),
+        metadata: object.metadata,
+        committed: Some(head.frontier.committed.get()),
+        watermark: head.frontier.watermark.map(|seq| seq.get()),
+        json,
+    })
+}
+
+/// The same, but a response that failed with nothing put out is the error itself (S-3).
+///
+/// # Errors
+/// The error of the response, with its id.
+pub(super) fn response_or_error(snapshot: Snapshot) -> Result<v1::Response, Error> {
+    let object = parse(&snapshot)?;
+    match object.error {
+        Some(fault) if object.output.is_empty() => {
+            let code = ErrorCode::from_code(&fault.code).unwrap_or(ErrorCode::Internal);
+            Err(Error::new(code, fault.message).with_response_id(snapshot.id.to_string()))
+        }
+        _ => response(snapshot),
+    }
+}
+
+/// The messages of events.
+pub(super) fn events(events: Vec<Event>) -> Vec<v1::Event> {
+    let message = |event: Event| v1::Event { seq: event.seq.get(), r#type: event.kind.into(), data: event.data };
+    events.into_iter().map(message).collect()
+}
+
+/// The message of a gap.
+pub(super) fn gap(gap: Gap) -> v1::Gap {
+    v1::Gap { from: gap.from.get(), to: gap.to.get() }
+}
+
+fn parse(snapshot: &Snapshot) -> Result<Object, Error> {
+    serde_json::from_slice(&snapshot.json).map_err(Error::internal)
+}
+
+fn state(status: Status) -> v1::Status {
+    match status {
+        Status::Queued => v1::Status::Queued,
+        Status::InProgress => v1::Status::InProgress,
+        Status::Completed => v1::Status::Completed,
+        Status::Incomplete(Incomplete::MaxOutputTokens | Incomplete::MaxOutputBytes | Incomplete::ContentFilter) => {
+            v1::Status::Incomplete
+        }
+        Status::Failed => v1::Status::Failed,
+        Status::Cancelled(Cancelled::ByRequest | Cancelled::ClientDisconnected) => v1::Status::Cancelled,
+    }
+}
+
+fn seconds(seconds: i64) -> Timestamp {
+    Timestamp { seconds, nanos: 0 }
+}
+
+fn usage(usage: Usage) -> v1::Usage {
+    v1::Usage {
+        input_tokens: usage.input_tokens,
+        cached_tokens: usage.input_tokens_details.cached_tokens,
+        output_tokens: usage.output_tokens,
+        reasoning_tokens: usage.output_tokens_details.reasoning_tokens,
+        total_tokens: usage.total_tokens,
+    }
+}

@@ -1,0 +1,23 @@
+//! The gRPC services.
+//!
+//! It owns the way from a message to a call of [`Runs`](crate::runs::Runs) and back, and the mapping of errors to status. It must
+//! never decide anything: who may do what, and what happens then, is decided before and behind it.
+
+mod message;
+mod models;
+mod responses;
+mod routes;
+mod status;
+
+pub use models::Models;
+pub use responses::Responses;
+pub use routes::{models_server, responses_server, routes};
+pub use status::{status, unauthorized};
+
+use crate::auth::Principal;
+
+/// The principal of a call; without one it is refused (D-34).
+#[expect(clippy::result_large_err, reason = "a status is what tonic's services must return")]
+fn principal<T>(request: &tonic::Request<T>) -> Result<Principal, tonic::Status> {
+    request.extensions().get::<Principal>().cloned().ok_or_else(unauthorized)
+}

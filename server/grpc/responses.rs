@@ -1,0 +1,130 @@
+//! `ResponsesService`.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, stream};
+use tidemark_proto::v1::responses_service_server::ResponsesService;
+use tidemark_proto::v1::{
+    CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest, CreateStreamResponse,
+    GetRequest, GetResponse, OnGap, ResumeRequest, ResumeResponse, Wait,
+};
+use tidemark_store::Seq;
+use tonic::{Request, Response, Status};
+
+use crate::error::Error;
+use crate::grpc::status::status;
+use crate::grpc::{message, principal};
+use crate::runs::{self, Delivery, Reader, Runs};
+
+/// The service over the responses of this process.
+#[derive(Clone, Debug)]
+pub struct Responses(Runs);
+
+/// A stream of messages. Dropping it drops the reader behind it.
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Responses {
+    /// The service over these responses.
+    pub fn new(runs: Runs) -> Self {
+        Self(runs)
+    }
+}
+
+#[tonic::async_trait]
+impl ResponsesService for Responses {
+    type CreateStreamStream = Messages<CreateStreamResponse>;
+    type ResumeStream = Messages<ResumeResponse>;
+
+    async fn create(&self, request: Request<CreateRequest>) -> Result<Response<CreateResponse>, Status> {
+        let principal = principal(&request)?;
+        let request = request.into_inner();
+        let wait = choice::<Wait>(request.wait, "wait")?;
+        let created = self.0.create(&principal, request).await.map_err(|error| status(&error))?;
+        let response = match wait {
+            Wait::Terminal => self.0.wait_terminal(created).await.and_then(message::response_or_error),
+            Wait::None | Wait::Unspecified => message::response(created.snapshot),
+        };
+        let response = response.map_err(|error| status(&error))?;
+        Ok(Response::new(CreateResponse { response: Some(response) }))
+    }
+
+    async fn create_stream(
+        &self,
+        request: Request<CreateStreamRequest>,
+    ) -> Result<Response<Self::CreateStreamStream>, Status> {
+        let principal = principal(&request)?;
+        let create = request.into_inner().create;
+        let create =
+            create.ok_or_else(|| status(&Error::invalid("create", "create is required: what to create")))?;
+        let created = self.0.create(&principal, create).await.map_err(|error| status(&error))?;
+        let reader = self.0.read(created).await.map_err(|error| status(&error))?;
+        let id = Some(reader.id().to_string());
+        let messages = stream::unfold((reader, id), async |(mut reader, id)| {
+            let result = next(&mut reader).await?;
+            // Only the first message names the response.
+            let message = result.map(|delivery| created_part(id.unwrap_or_default(), delivery));
+            Some((message, (reader, None)))
+        });
+        Ok(Response::new(Box::pin(messages)))
+    }
+
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let principal = principal(&request)?;
+        let response = self.0.get(&principal, &request.get_ref().id).await.and_then(message::response);
+        let response = response.map_err(|error| status(&error))?;
+        Ok(Response::new(GetResponse { response: Some(response) }))
+    }
+
+    async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
+        let principal = principal(&request)?;
+        let response = self.0.cancel(&principal, &request.get_ref().id).await.and_then(message::response);
+        let response = response.map_err(|error| status(&error))?;
+        Ok(Response::new(CancelResponse { response: Some(response) }))
+    }
+
+    async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
+        let principal = principal(&request)?;
+        let ResumeRequest { id, after, on_gap } = request.into_inner();
+        let on_gap = match choice::<OnGap>(on_gap, "on_gap")? {
+            OnGap::Earliest => runs::OnGap::Earliest,
+            OnGap::Fail | OnGap::Unspecified => runs::OnGap::Fail,
+        };
+        let reader = self.0.attach(&principal, &id, after.map(Seq::new), on_gap).await;
+        let reader = reader.map_err(|error| status(&error))?;
+        let messages = stream::unfold(reader, async |mut reader| {
+            let result = next(&mut reader).await?;
+            Some((result.map(resumed_part), reader))
+        });
+        Ok(Response::new(Box::pin(messages)))
+    }
+}
+
+/// The next item of a stream over `reader`.
+async fn next(reader: &mut Reader) -> Option<Result<Delivery, Status>> {
+    reader.next().await.map_err(|error| status(&error)).transpose()
+}
+
+fn created_part(id: String, delivery: Delivery) -> CreateStreamResponse {
+    match delivery {
+        Delivery::Events { events, committed, gap: _ } => {
+            CreateStreamResponse { id, events: message::events(events), committed: committed.get() }
+        }
+        Delivery::Heartbeat { committed } => {
+            CreateStreamResponse { id, events: Vec::new(), committed: committed.get() }
+        }
+    }
+}
+
+fn resumed_part(delivery: Delivery) -> ResumeResponse {
+    let (events, committed, gap) = match delivery {
+        Delivery::Events { events, committed, gap } => (message::events(events), committed, gap.map(message::gap)),
+        Delivery::Heartbeat { committed } => (Vec::new(), committed, None),
+    };
+    ResumeResponse { events, committed: Some(committed.get()), gap }
+}
+
+/// An enum field; a number that the contract does not name is refused.
+#[expect(clippy::result_large_err, reason = "a status is what tonic's services must return")]
+fn choice<T: TryFrom<i32>>(number: i32, param: &str) -> Result<T, Status> {
+    T::try_from(number).map_err(|_| status(&Error::invalid(param, format!("{param} is not a value of its enum"))))
+}

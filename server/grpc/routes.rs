@@ -1,0 +1,47 @@
+//! The services put together.
+
+use tidemark_proto::v1::models_service_server::ModelsServiceServer;
+use tidemark_proto::v1::responses_service_server::ResponsesServiceServer;
+use tidemark_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+use tonic_reflection::server::{Builder, Error};
+
+use crate::grpc::{Models, Responses};
+use crate::runs::Runs;
+
+/// `ResponsesService` with the message limits of D-7, for a listener or for the bridge in the same process.
+pub fn responses_server(runs: Runs) -> ResponsesServiceServer<Responses> {
+    ResponsesServiceServer::new(Responses::new(runs))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// `ModelsService` with the message limits of D-7.
+pub fn models_server(runs: Runs) -> ModelsServiceServer<Models> {
+    ModelsServiceServer::new(Models::new(runs))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// All services of the listener, with health and reflection (v1 and v1alpha). The reporter says whether the services serve:
+/// they do from now on, until somebody sets them to NOT_SERVING.
+///
+/// # Errors
+/// The descriptors of the contract cannot be read.
+pub async fn routes(runs: Runs) -> Result<(Routes, HealthReporter), Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<ResponsesServiceServer<Responses>>().await;
+    reporter.set_serving::<ModelsServiceServer<Models>>().await;
+    let reflection = || {
+        Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(responses_server(runs.clone()))
+        .add_service(models_server(runs))
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok((routes, reporter))
+}

@@ -1,0 +1,82 @@
+//! What is stored beside a response's log: the checked request.
+//!
+//! It owns the form of that document. It must hold all that a restart, a continuation and the list of input items need.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+
+/// The version of the form that this code writes. A later form gets a higher number.
+const VERSION: u32 = 1;
+
+/// A checked request, as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Document {
+    /// [`VERSION`] of the code that wrote it.
+    pub(super) version: u32,
+    /// Whole seconds since 1970.
+    pub(super) created_at: u64,
+    pub(super) model: String,
+    /// The input of this request alone, as OpenAI input items.
+    pub(super) items: Vec<Box<RawValue>>,
+    pub(super) background: bool,
+    pub(super) store: bool,
+    pub(super) previous_response_id: Option<String>,
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) instructions: Option<String>,
+    /// The rest of the body: what the gateway does not act on, values untouched.
+    pub(super) params: BTreeMap<String, Box<RawValue>>,
+}
+
+/// The part of a document that a continuation reads.
+#[derive(Debug, Deserialize)]
+pub(super) struct Link {
+    pub(super) items: Vec<Box<RawValue>>,
+    pub(super) previous_response_id: Option<String>,
+}
+
+impl Document {
+    /// The version that a new document gets.
+    pub(super) fn version_now() -> u32 {
+        VERSION
+    }
+
+    pub(super) fn encode(&self) -> Result<Bytes, Error> {
+        serde_json::to_vec(self).map(Bytes::from).map_err(Error::internal)
+    }
+
+    /// # Errors
+    /// `internal` for what is no document, or one of a later version.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let document: Self = serde_json::from_slice(bytes).map_err(Error::internal)?;
+        if document.version > VERSION {
+            return Err(Error::internal(format!("a stored request has form {}, this is {VERSION}", document.version)));
+        }
+        Ok(document)
+    }
+
+    /// Whether the response stops when nobody has read it for the grace (D-26).
+    pub(super) fn needs_reader(&self) -> bool {
+        !self.background && !self.store
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::testing::document;
+
+    #[test]
+    fn a_document_reads_back_and_a_later_form_is_refused() {
+        let mut written = document();
+        let read = Document::decode(&written.encode().unwrap()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{written:?}"));
+        written.version = VERSION + 1;
+        assert!(Document::decode(&written.encode().unwrap()).is_err());
+        assert!(Document::decode(b"{}").is_err());
+    }
+}

@@ -1,0 +1,154 @@
+//! An event as it lies in the log.
+//!
+//! It owns the encoding of entries: one byte with the length of the type, the type, then the data as one line of JSON, exactly
+//! the bytes that SSE sends (D-4). JSON is written here, once; reading back is slicing.
+
+use bytes::Bytes;
+use serde::Serialize;
+use tidemark_store::{Entry, Seq};
+
+use crate::error::Error;
+
+/// The types of events that the gateway writes.
+pub(super) mod kind {
+    pub(crate) const CREATED: &str = "response.created";
+    pub(crate) const QUEUED: &str = "response.queued";
+    pub(crate) const IN_PROGRESS: &str = "response.in_progress";
+    pub(crate) const ITEM_ADDED: &str = "response.output_item.added";
+    pub(crate) const ITEM_DONE: &str = "response.output_item.done";
+    pub(crate) const PART_ADDED: &str = "response.content_part.added";
+    pub(crate) const PART_DONE: &str = "response.content_part.done";
+    pub(crate) const TEXT_DELTA: &str = "response.output_text.delta";
+    pub(crate) const TEXT_DONE: &str = "response.output_text.done";
+    pub(crate) const REFUSAL_DELTA: &str = "response.refusal.delta";
+    pub(crate) const REFUSAL_DONE: &str = "response.refusal.done";
+    pub(crate) const REASONING_DELTA: &str = "response.reasoning_text.delta";
+    pub(crate) const REASONING_DONE: &str = "response.reasoning_text.done";
+    pub(crate) const ARGUMENTS_DELTA: &str = "response.function_call_arguments.delta";
+    pub(crate) const ARGUMENTS_DONE: &str = "response.function_call_arguments.done";
+    pub(crate) const COMPLETED: &str = "response.completed";
+    pub(crate) const INCOMPLETE: &str = "response.incomplete";
+    pub(crate) const FAILED: &str = "response.failed";
+}
+
+/// The bytes that one delta usually needs, to begin with a buffer that fits.
+const USUAL_BYTES: usize = 256;
+
+/// An event as a reader gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its number.
+    pub seq: Seq,
+    /// Its OpenAI name: ASCII, at most 255 bytes.
+    pub kind: Box<str>,
+    /// One line of JSON: a slice of the entry, not a copy.
+    pub data: Bytes,
+}
+
+impl Event {
+    /// Reads an entry of a response's log.
+    ///
+    /// # Errors
+    /// `internal` if the entry is none of ours.
+    pub fn from_entry(entry: &Entry) -> Result<Self, Error> {
+        let (kind, data) = decode(&entry.payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
+        Ok(Self { seq: entry.seq, kind: kind.into(), data })
+    }
+}
+
+/// Takes an entry apart: the type of the event and its data, both slices of `payload`. `None` if it is none of ours.
+pub fn decode(payload: &Bytes) -> Option<(&str, Bytes)> {
+    let length = usize::from(*payload.first()?);
+    let kind = std::str::from_utf8(payload.get(1..=length)?).ok()?;
+    Some((kind, payload.slice(1 + length..)))
+}
+
+/// Events on their way into the log, numbered in the order they were pushed.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    next: Seq,
+    payloads: Vec<Bytes>,
+}
+
+#[derive(Serialize)]
+struct Framed<'a, T> {
+    r#type: &'static str,
+    sequence_number: u64,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+impl Outbox {
+    /// Without events; the first one will be `next`.
+    pub(super) fn new(next: Seq) -> Self {
+        Self { next, payloads: Vec::new() }
+    }
+
+    /// Writes an event: `type`, `sequence_number` and the fields of `body`.
+    pub(super) fn push<T: Serialize>(&mut self, kind: &'static str, body: &T) -> Result<(), Error> {
+        let length = u8::try_from(kind.len()).map_err(Error::internal)?;
+        let mut payload = Vec::with_capacity(USUAL_BYTES);
+        payload.push(length);
+        payload.extend_from_slice(kind.as_bytes());
+        let framed = Framed { r#type: kind, sequence_number: self.next.get(), body };
+        serde_json::to_writer(&mut payload, &framed).map_err(Error::internal)?;
+        self.payloads.push(payload.into());
+        self.next = self.next.next();
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.payloads.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.payloads.is_empty()
+    }
+
+    /// Takes all events out; the next one goes on with the number after the last.
+    pub(super) fn take(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.payloads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Body<'a> {
+        delta: &'a str,
+        logprobs: [(); 0],
+    }
+
+    #[test]
+    fn an_event_is_one_line_and_reads_back_without_a_copy() {
+        let mut outbox = Outbox::new(Seq::new(7));
+        outbox.push(kind::TEXT_DELTA, &Body { delta: "a\nb", logprobs: [] }).unwrap();
+        let payload = outbox.take().remove(0);
+        let (found, data) = decode(&payload).unwrap();
+        assert_eq!(found, "response.output_text.delta");
+        let line = r#"{"type":"response.output_text.delta","sequence_number":7,"delta":"a\nb","logprobs":[]}"#;
+        assert_eq!(data, line);
+        assert_eq!(data.as_ptr(), payload[1 + found.len()..].as_ptr(), "a slice of the entry");
+    }
+
+    #[test]
+    fn numbers_go_on_after_a_take() {
+        let mut outbox = Outbox::new(Seq::FIRST);
+        for expected in 0..3 {
+            outbox.push(kind::TEXT_DELTA, &Body { delta: "x", logprobs: [] }).unwrap();
+            let payload = outbox.take().remove(0);
+            let text = String::from_utf8(payload.to_vec()).unwrap();
+            assert!(text.contains(&format!("\"sequence_number\":{expected}")), "{text}");
+        }
+        assert!(outbox.is_empty() && outbox.len() == 0);
+    }
+
+    #[test]
+    fn what_is_not_an_event_is_refused() {
+        for bytes in [&b""[..], b"\x05abc", b"\x02\xff\xfe{}"] {
+            assert_eq!(decode(&Bytes::copy_from_slice(bytes)), None);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The refusals of this room, each written once, and what the store's errors mean to a caller.
+
+use std::time::Duration;
+
+use tidemark_proto::v1::ErrorCode;
+use tidemark_store::{Lost, ReadError, WriteError};
+
+use crate::error::Error;
+use crate::runs::id::ResponseId;
+
+/// When to try again after a refusal that ends as soon as another response does.
+const SOON: Duration = Duration::from_secs(1);
+
+/// When to try again while the process is replaced.
+const AFTER_RESTART: Duration = Duration::from_secs(5);
+
+/// When to try again while the disk is full: the sweeper or an operator must make room.
+const AFTER_SWEEP: Duration = Duration::from_secs(60);
+
+/// Unknown, foreign, expired and malformed ids: the same bytes (D-30).
+pub(super) fn not_found() -> Error {
+    Error::new(ErrorCode::NotFound, "no response with this id")
+}
+
+pub(super) fn previous_not_found() -> Error {
+    Error::new(ErrorCode::PreviousResponseNotFound, "no response with this id").with_param("previous_response_id")
+}
+
+pub(super) fn previous_running() -> Error {
+    let text = "the response that previous_response_id names is still running";
+    Error::new(ErrorCode::PreviousResponseNotTerminal, text).with_param("previous_response_id")
+}
+
+pub(super) fn draining() -> Error {
+    Error::new(ErrorCode::Draining, "the gateway is shutting down; connect again").with_retry_after(AFTER_RESTART)
+}
+
+pub(super) fn overloaded() -> Error {
+    Error::new(ErrorCode::Overloaded, "too many responses are running").with_retry_after(SOON)
+}
+
+pub(super) fn quota_exceeded() -> Error {
+    Error::new(ErrorCode::QuotaExceeded, "too many of your responses are running").with_retry_after(SOON)
+}
+
+pub(super) fn storage_full() -> Error {
+    Error::new(ErrorCode::StorageFull, "the disk of the gateway is almost full").with_retry_after(AFTER_SWEEP)
+}
+
+pub(super) fn poisoned(reason: &str) -> Error {
+    Error::new(ErrorCode::StorageUnavailable, "the store has failed and the gateway is about to stop")
+        .with_retry_after(AFTER_RESTART)
+        .with_cause(reason)
+}
+
+pub(super) fn restarted() -> Error {
+    Error::new(ErrorCode::GatewayRestarted, "the gateway was restarted while the response was running")
+}
+
+pub(super) fn max_time(limit: Duration) -> Error {
+    let text = format!("the response took longer than the {} s it may take", limit.as_secs());
+    Error::new(ErrorCode::BackendTimeout, text)
+}
+
+pub(super) fn cut_off() -> Error {
+    Error::new(ErrorCode::BackendError, "the backend's answer broke off")
+}
+
+pub(super) fn offset_lost(id: ResponseId, lost: Lost) -> Error {
+    let text = format!("events after this position are gone; the first that can be read is {}", lost.earliest);
+    Error::new(ErrorCode::OffsetLost, text).with_param("starting_after").with_lost(lost).with_response_id(id.to_string())
+}
+
+/// What a failed read means to a caller who may see the response.
+pub(super) fn of_read(id: ResponseId, error: ReadError) -> Error {
+    match error {
+        ReadError::NotFound => not_found(),
+        ReadError::Lost(lost) => offset_lost(id, lost),
+        other => Error::internal(other),
+    }
+}
+
+/// What a failed write means to a caller.
+pub(super) fn of_write(error: WriteError) -> Error {
+    match error {
+        WriteError::NotFound => not_found(),
+        WriteError::Poisoned(reason) => poisoned(&reason),
+        other => Error::internal(other),
+    }
+}

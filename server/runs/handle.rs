@@ -1,0 +1,265 @@
+//! The door of the room.
+//!
+//! It owns the one look-up of ids (D-30): every path to a response goes through [`Runs::look_up`], which takes the principal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tidemark_store::{Head, Health, LogId, ReadLimit, Seq, Store, UnixMillis};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Principal;
+use crate::backends::Model;
+use crate::clock::{Clock, millis};
+use crate::error::Error;
+use crate::runs::create::Created;
+use crate::runs::event::decode;
+use crate::runs::faults;
+use crate::runs::id::ResponseId;
+use crate::runs::live::Live;
+use crate::runs::models::Models;
+use crate::runs::options::Options;
+use crate::runs::reader::{OnGap, Reader};
+use crate::runs::status::Status;
+use crate::tasks::Tasks;
+
+/// The log that a malformed id is looked up as: no id source makes it.
+const NO_LOG: LogId = LogId::from_bytes([0; 16]);
+
+/// All responses: creates, finds, reads and stops them. Clones share the same responses.
+#[derive(Clone, Debug)]
+pub struct Runs(pub(super) Arc<Shared>);
+
+/// What the parts of the room share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) models: Arc<dyn Models>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) tasks: Tasks,
+    pub(super) options: Options,
+    pub(super) live: Arc<Live>,
+    /// No new responses.
+    pub(super) draining: CancellationToken,
+    /// Runs that are still there must end.
+    pub(super) halt: CancellationToken,
+    /// Readers that have nothing left to send must end.
+    pub(super) closing: CancellationToken,
+}
+
+/// A response at one moment, as it is in the log.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: ResponseId,
+    /// Where it stands.
+    pub status: Status,
+    /// Where its log stands.
+    pub head: Head,
+    /// The response object as one line of JSON, with all output so far.
+    pub json: Bytes,
+}
+
+/// A response that the caller may see.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) id: ResponseId,
+    pub(super) head: Head,
+}
+
+/// The data of an event that carries the response object.
+#[derive(Deserialize)]
+struct Carrier {
+    response: Box<RawValue>,
+}
+
+impl Shared {
+    /// When a response that ends now may be purged; absent = never (D-25).
+    pub(super) fn expiry(&self, store: bool) -> Option<UnixMillis> {
+        let retention = &self.options.retention;
+        let kept = if store { retention.responses } else { retention.unstored };
+        kept.map(|kept| UnixMillis(self.clock.now().0.saturating_add(millis(kept))))
+    }
+}
+
+impl Runs {
+    /// The room over a store. Call [`Runs::recover`] before the first caller gets in.
+    pub fn new(
+        store: Arc<dyn Store>,
+        models: Arc<dyn Models>,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+        options: Options,
+    ) -> Self {
+        let live = Arc::new(Live::new(options.max_live, options.max_live_per_owner));
+        Self(Arc::new(Shared {
+            store,
+            models,
+            clock,
+            tasks,
+            options,
+            live,
+            draining: CancellationToken::new(),
+            halt: CancellationToken::new(),
+            closing: CancellationToken::new(),
+        }))
+    }
+
+    /// The models that can be asked, each with the name of its backend, sorted by id.
+    pub async fn models(&self) -> Vec<(Model, String)> {
+        let mut models = self.0.models.list().await;
+        models.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
+        models
+    }
+
+    /// The response as it is now, with all output so far; never ahead of the log (D-16).
+    ///
+    /// # Errors
+    /// `not_found`, `draining`, `storage_unavailable`.
+    pub async fn get(&self, principal: &Principal, id: &str) -> Result<Snapshot, Error> {
+        let found = self.look_up(principal, id).await?;
+        self.snapshot(found).await
+    }
+
+    /// Stops a running response, foreground or background (D-13); a finished one is returned unchanged. Returns when the
+    /// terminal event is durable.
+    ///
+    /// # Errors
+    /// `not_found`, `draining`, `storage_unavailable`.
+    pub async fn cancel(&self, principal: &Principal, id: &str) -> Result<Snapshot, Error> {
+        let found = self.look_up(principal, id).await?;
+        if !found.head.frontier.closed
+            && let Some(run) = self.0.live.find(found.id.log())
+        {
+            run.cancel().await;
+        }
+        let found = self.look_again(found.id).await?;
+        self.snapshot(found).await
+    }
+
+    /// A reader of the events after a position (absent = all). It counts as a reader until it is dropped (D-26).
+    ///
+    /// # Errors
+    /// `not_found`; `offset_lost` if events after the position are gone, unless `on_gap` says to go on behind them.
+    pub async fn attach(
+        &self,
+        principal: &Principal,
+        id: &str,
+        after: Option<Seq>,
+        on_gap: OnGap,
+    ) -> Result<Reader, Error> {
+        let found = self.look_up(principal, id).await?;
+        let attachment = self.0.live.find(found.id.log()).map(|run| run.attach());
+        let reader = Reader::open(&self.0, found.id, after, on_gap, attachment).await?;
+        reader.check(&found.head)?;
+        Ok(reader)
+    }
+
+    /// A reader of a response that was just created, from its first event.
+    ///
+    /// # Errors
+    /// `internal`, `storage_unavailable`.
+    pub async fn read(&self, created: Created) -> Result<Reader, Error> {
+        let Created { snapshot, attachment } = created;
+        Reader::open(&self.0, snapshot.id, None, OnGap::Fail, Some(attachment)).await
+    }
+
+    /// Waits until a response that was just created has ended. Waiting counts as reading.
+    ///
+    /// # Errors
+    /// `draining` if the gateway stops first, `storage_unavailable`.
+    pub async fn wait_terminal(&self, created: Created) -> Result<Snapshot, Error> {
+        let Created { snapshot, attachment } = created;
+        let id = snapshot.id;
+        if let Some(run) = self.0.live.find(id.log()) {
+            run.ended().await;
+        }
+        drop(attachment);
+        let found = self.look_again(id).await?;
+        self.snapshot(found).await.map_err(|error| error.with_response_id(id.to_string()))
+    }
+
+    /// Ends the room: no new responses; waits for those that run until `patience` is over, then ends them with
+    /// `gateway_restarted`, except those that will be tried again. Readers get all that was logged, then `draining`.
+    pub async fn drain(&self, patience: Duration) {
+        self.0.draining.cancel();
+        if tokio::time::timeout(patience, self.all_ended()).await.is_err() {
+            self.0.halt.cancel();
+            self.all_ended().await;
+        }
+        self.0.closing.cancel();
+    }
+
+    async fn all_ended(&self) {
+        loop {
+            let runs = self.0.live.all();
+            if runs.is_empty() {
+                return;
+            }
+            for run in runs {
+                run.ended().await;
+            }
+        }
+    }
+
+    /// The one look-up: unknown, foreign, expired and malformed ids are the same error after the same work (D-30).
+    pub(super) async fn look_up(&self, principal: &Principal, id: &str) -> Result<Found, Error> {
+        let parsed = id.parse::<ResponseId>();
+        let log = parsed.map_or(NO_LOG, ResponseId::log);
+        let head = self.0.store.head(log).await.map_err(Error::internal)?;
+        let now = self.0.clock.now();
+        let visible = |head: &Head| {
+            head.owner == *principal.owner() && !head.frontier.gone && head.expires_at.is_none_or(|at| at > now)
+        };
+        match (parsed, head.filter(visible)) {
+            (Ok(id), Some(head)) => Ok(Found { id, head }),
+            _ => Err(faults::not_found()),
+        }
+    }
+
+    /// The state of a response that was found before.
+    async fn look_again(&self, id: ResponseId) -> Result<Found, Error> {
+        let head = self.0.store.head(id.log()).await.map_err(Error::internal)?;
+        head.map(|head| Found { id, head }).ok_or_else(faults::not_found)
+    }
+
+    async fn snapshot(&self, found: Found) -> Result<Snapshot, Error> {
+        if found.head.frontier.closed {
+            return self.finished(found).await;
+        }
+        if let Some(run) = self.0.live.find(found.id.log()) {
+            if let Some(snapshot) = run.snapshot().await? {
+                return Ok(snapshot);
+            }
+            run.ended().await;
+        }
+        let found = self.look_again(found.id).await?;
+        if found.head.frontier.closed { self.finished(found).await } else { Err(self.without_run()) }
+    }
+
+    /// A finished response: the one that its terminal event carries.
+    pub(super) async fn finished(&self, found: Found) -> Result<Snapshot, Error> {
+        let Found { id, head } = found;
+        let last = ReadLimit { entries: 1, ..ReadLimit::default() };
+        let batch = self.0.store.read(id.log(), head.frontier.committed.previous(), last).await;
+        let batch = batch.map_err(|error| faults::of_read(id, error))?;
+        let payload = batch.entries.first().map(|entry| &entry.payload);
+        let (_, data) = payload.and_then(decode).ok_or_else(|| Error::internal("a closed log has no last event"))?;
+        let carrier: Carrier = serde_json::from_slice(&data).map_err(Error::internal)?;
+        let status = Status::from_byte(head.status).filter(|status| status.is_terminal());
+        let status = status.ok_or_else(|| Error::internal(format!("status {:#x} of a closed log", head.status)))?;
+        Ok(Snapshot { id, status, head, json: Box::<str>::from(carrier.response).into_string().into() })
+    }
+
+    /// Why a log is open and nobody drives it.
+    fn without_run(&self) -> Error {
+        match &*self.0.store.health().borrow() {
+            Health::Poisoned { reason } => faults::poisoned(reason),
+            Health::Serving if self.0.draining.is_cancelled() => faults::draining(),
+            Health::Serving => Error::internal("an open log has no run"),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The life of a response.
+//!
+//! It owns what happens between a create and the terminal event: checking the request, the task that drives one generation and
+//! is the only appender of its log, the events and the response object in the form of the OpenAI Responses API, readers, cancel,
+//! recovery at boot and retention. It must never know how a call came in, how a backend is spoken to, or how the store keeps
+//! its bytes.
+//!
+//! [`Runs`] is the door: everything a caller may do with responses, and the only place where ids are looked up.
+
+mod chain;
+mod compose;
+mod create;
+mod document;
+mod echo;
+mod event;
+mod extra;
+mod faults;
+mod feed;
+mod fold;
+mod handle;
+mod id;
+mod item;
+mod json;
+mod live;
+mod models;
+mod object;
+mod options;
+mod reader;
+mod recover;
+mod request;
+mod run;
+mod status;
+mod sweep;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
+pub use create::Created;
+pub use event::{Event, decode};
+pub use handle::{Runs, Snapshot};
+pub use id::ResponseId;
+pub use models::Models;
+pub use options::{OnRestart, Options, Retention};
+pub use reader::{Delivery, Gap, HEARTBEAT, OnGap, Reader};
+pub use request::MAX_INPUT_CHARS;
+pub use status::{Cancelled, Incomplete, Status};

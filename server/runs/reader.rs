@@ -1,0 +1,181 @@
+//! One reader of a response.
+//!
+//! It owns a cursor and nothing else: it pulls from the log at its own pace, so that a slow reader costs one delivery of memory
+//! and slows nobody (D-22). It ends only after it has delivered the terminal event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_store::{Head, Lost, ReadError, ReadLimit, Seq, Tail};
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::runs::event::Event;
+use crate::runs::faults;
+use crate::runs::handle::Shared;
+use crate::runs::id::ResponseId;
+use crate::runs::live::Attachment;
+
+/// A reader that had nothing for so long gets a heartbeat (D-7).
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// What a reader wants when events after its position are gone (D-20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnGap {
+    /// `offset_lost`.
+    Fail,
+    /// To be told once, and to go on from the earliest event that is left. A position that was rolled back still fails.
+    Earliest,
+}
+
+/// A stretch of events that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The first lost event.
+    pub from: Seq,
+    /// The last lost event.
+    pub to: Seq,
+}
+
+/// What a reader gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The next events.
+    Events {
+        /// In order: 1 to 64, at most 64 KiB unless the first alone is larger.
+        events: Vec<Event>,
+        /// The highest durable seq at that moment.
+        committed: Seq,
+        /// What is gone before the first of them.
+        gap: Option<Gap>,
+    },
+    /// Nothing came for [`HEARTBEAT`].
+    Heartbeat {
+        /// The highest durable seq at that moment.
+        committed: Seq,
+    },
+}
+
+/// A cursor in the log of one response.
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    id: ResponseId,
+    tail: Tail,
+    after: Option<Seq>,
+    on_gap: OnGap,
+    gap: Option<Gap>,
+    last_delivery: Instant,
+    ended: bool,
+    /// Held for its drop.
+    _attachment: Option<Attachment>,
+}
+
+impl Reader {
+    pub(super) async fn open(
+        shared: &Arc<Shared>,
+        id: ResponseId,
+        after: Option<Seq>,
+        on_gap: OnGap,
+        attachment: Option<Attachment>,
+    ) -> Result<Self, Error> {
+        let tail = shared.store.tail(id.log()).await.map_err(|error| faults::of_read(id, error))?;
+        Ok(Self {
+            shared: Arc::clone(shared),
+            id,
+            tail,
+            after,
+            on_gap,
+            gap: None,
+            last_delivery: Instant::now(),
+            ended: false,
+            _attachment: attachment,
+        })
+    }
+
+    /// Whether the reader can begin where it wants to, so that a refusal comes before the first message of a stream.
+    pub(super) fn check(&self, head: &Head) -> Result<(), Error> {
+        match head.check_position(self.after) {
+            Err(ReadError::Lost(lost)) if self.may_skip(lost).is_some() => Ok(()),
+            other => other.map_err(|error| faults::of_read(self.id, error)),
+        }
+    }
+
+    /// The response that is read.
+    pub fn id(&self) -> ResponseId {
+        self.id
+    }
+
+    /// The next delivery, or `None` once the terminal event was delivered, or the position is at or past it. Cancel safe: what
+    /// was not returned is returned by the next call.
+    ///
+    /// # Errors
+    /// `offset_lost` if eviction has overtaken the reader, `draining` if the gateway stops before the response ends,
+    /// `not_found` if the response was removed. Nothing follows an error.
+    pub async fn next(&mut self) -> Result<Option<Delivery>, Error> {
+        if self.ended {
+            return Ok(None);
+        }
+        let result = self.pull().await;
+        self.last_delivery = Instant::now();
+        self.ended |= !matches!(result, Ok(Some(_)));
+        result
+    }
+
+    async fn pull(&mut self) -> Result<Option<Delivery>, Error> {
+        loop {
+            let batch = match self.shared.store.read(self.id.log(), self.after, ReadLimit::default()).await {
+                Ok(batch) => batch,
+                Err(ReadError::Lost(lost)) => {
+                    self.skip(lost)?;
+                    continue;
+                }
+                Err(error) => return Err(faults::of_read(self.id, error)),
+            };
+            let committed = batch.frontier.committed;
+            if let Some(last) = batch.entries.last() {
+                let events = batch.entries.iter().map(Event::from_entry).collect::<Result<Vec<_>, _>>()?;
+                self.ended = batch.frontier.closed && last.seq == committed;
+                self.after = Some(last.seq);
+                return Ok(Some(Delivery::Events { events, committed, gap: self.gap.take() }));
+            }
+            if batch.frontier.closed {
+                return Ok(None);
+            }
+            if let Some(heartbeat) = self.wait(committed).await? {
+                return Ok(Some(heartbeat));
+            }
+        }
+    }
+
+    /// Waits for more; a heartbeat if nothing came for too long.
+    async fn wait(&mut self, committed: Seq) -> Result<Option<Delivery>, Error> {
+        let due = self.last_delivery + HEARTBEAT;
+        let frontier = tokio::select! {
+            // What is in the log comes before a heartbeat or the end.
+            biased;
+            frontier = self.tail.past(self.after) => frontier,
+            () = self.shared.closing.cancelled() => return Err(faults::draining()),
+            () = tokio::time::sleep_until(due) => return Ok(Some(Delivery::Heartbeat { committed })),
+        };
+        let moved = frontier.committed >= Seq::after(self.after) || frontier.closed || frontier.gone;
+        if !moved {
+            // The store let go of the log while it is open: it has stopped.
+            return Err(Error::internal("the store does not follow an open log any more"));
+        }
+        Ok(None)
+    }
+
+    fn may_skip(&self, lost: Lost) -> Option<Seq> {
+        lost.watermark.filter(|_| self.on_gap == OnGap::Earliest && !lost.rolled_back)
+    }
+
+    /// Goes on behind lost events, if the reader wants that.
+    fn skip(&mut self, lost: Lost) -> Result<(), Error> {
+        let Some(to) = self.may_skip(lost) else { return Err(faults::offset_lost(self.id, lost)) };
+        let from = self.gap.map_or_else(|| Seq::after(self.after), |gap| gap.from);
+        self.gap = Some(Gap { from, to });
+        self.after = Some(to);
+        Ok(())
+    }
+}

@@ -1,0 +1,308 @@
+//! The task that drives one response.
+//!
+//! It owns the way from the backend's first step to the terminal event, and is the only appender of its log. What it tells
+//! others is never ahead of what is committed, because it answers only between two appends.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_store::{Append, Close, Head, Seq, WriteError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::backends::{Backend, Finish, Generation};
+use crate::error::Error;
+use crate::runs::compose::{Composer, Stop};
+use crate::runs::document::Document;
+use crate::runs::event::{Outbox, kind};
+use crate::runs::faults;
+use crate::runs::feed::Feed;
+use crate::runs::handle::{Shared, Snapshot};
+use crate::runs::id::ResponseId;
+use crate::runs::json;
+use crate::runs::live::{Doorstep, Message};
+use crate::runs::object::{Body, State, Template};
+use crate::runs::options::OnRestart;
+use crate::runs::status::{Cancelled, Ending, Incomplete, Status};
+
+/// An append takes no further step at this many events; one step may pass it.
+const MAX_EVENTS: usize = 64;
+
+/// What a run asks its backend.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) generation: Generation,
+}
+
+/// One response on its way.
+#[derive(Debug)]
+pub(super) struct Run {
+    shared: Arc<Shared>,
+    id: ResponseId,
+    template: Template,
+    /// Whether the response is kept for long after its end.
+    store: bool,
+    composer: Composer,
+    outbox: Outbox,
+    /// Where the log stands, as of the last append.
+    head: Head,
+    status: Status,
+    outside: Outside,
+}
+
+/// What a run does after something came from outside.
+#[derive(Debug)]
+enum Flow {
+    Go,
+    End(Ending),
+    /// Stop and leave the log open: it is tried again after the restart.
+    Leave,
+}
+
+impl Run {
+    /// The run of a log that stands at `head`, with a status that was committed.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        id: ResponseId,
+        document: &Document,
+        template: Template,
+        head: Head,
+        status: Status,
+        doorstep: Doorstep,
+    ) -> Self {
+        let composer = Composer::new(Arc::clone(&shared.clock), shared.options.max_output_bytes);
+        let outbox = Outbox::new(head.frontier.committed.next());
+        let grace = document.needs_reader().then_some(shared.options.disconnect_grace);
+        let outside = Outside::new(doorstep, grace, shared.options.max_time, shared.halt.clone());
+        Self { shared, id, template, store: document.store, composer, outbox, head, status, outside }
+    }
+
+    /// Asks the backend and brings the response to its end. `asked` tells that the log says so already.
+    ///
+    /// # Errors
+    /// `internal` if the run cannot go on; its log is still open then.
+    pub(super) async fn drive(&mut self, question: Question, asked: bool) -> Result<(), Error> {
+        let answer = self.ask(question).await;
+        if !asked && !matches!(answer, Err(Flow::End(Ending::Cancelled(_)) | Flow::Leave)) {
+            self.push_object(kind::IN_PROGRESS, Status::InProgress, None)?;
+        }
+        match answer {
+            Ok(mut feed) => self.follow(&mut feed).await,
+            Err(Flow::End(ending)) => self.finish(ending).await,
+            Err(Flow::Leave | Flow::Go) => Ok(()),
+        }
+    }
+
+    /// The response as it is in the log.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, Error> {
+        let (output, usage) = (self.composer.output(), self.composer.usage());
+        let state = State { status: self.status, completed_at: None, error: None, output, usage };
+        let object = json::raw(&self.template.at(state))?;
+        let json = Box::<str>::from(object).into_string().into();
+        Ok(Snapshot { id: self.id, status: self.status, head: self.head.clone(), json })
+    }
+
+    /// Writes an event that carries the whole object.
+    fn push_object(&mut self, kind: &'static str, status: Status, error: Option<&Error>) -> Result<(), Error> {
+        let completed_at = matches!(status, Status::Completed).then(|| self.shared.clock.now().0 / 1000);
+        let (output, usage) = (self.composer.output(), self.composer.usage());
+        let state = State { status, completed_at, error, output, usage };
+        self.outbox.push(kind, &Body { response: &self.template.at(state) })
+    }
+
+    /// Waits until the backend has accepted the question, or something else ends the wait.
+    async fn ask(&mut self, question: Question) -> Result<Feed, Flow> {
+        let mut asking = question.backend.generate(Arc::new(question.generation));
+        loop {
+            let event = tokio::select! {
+                steps = &mut asking => {
+                    return steps.map(Feed::new).map_err(|error| Flow::End(Ending::Failed(error)));
+                }
+                event = self.outside.next() => event,
+            };
+            match self.hear(event) {
+                Flow::Go => {}
+                other => return Err(other),
+            }
+        }
+    }
+
+    async fn follow(&mut self, feed: &mut Feed) -> Result<(), Error> {
+        loop {
+            let flow = tokio::select! {
+                event = self.outside.next() => self.hear(event),
+                () = feed.ready() => self.compose(feed)?,
+                () = std::future::ready(()), if !self.outbox.is_empty() => Flow::Go,
+            };
+            match flow {
+                Flow::Go if self.outbox.is_empty() => {}
+                Flow::Go => {
+                    if !feed.fill_during(self.append(None)).await? {
+                        return Ok(());
+                    }
+                }
+                Flow::End(ending) => return self.finish(ending).await,
+                Flow::Leave => return Ok(()),
+            }
+        }
+    }
+
+    fn hear(&self, event: Outsider) -> Flow {
+        match event {
+            Outsider::Asks(reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.snapshot());
+                Flow::Go
+            }
+            Outsider::Ends(ending) => Flow::End(ending),
+            Outsider::Halt if self.may_retry() => Flow::Leave,
+            Outsider::Halt => Flow::End(Ending::Failed(faults::restarted())),
+        }
+    }
+
+    fn may_retry(&self) -> bool {
+        self.shared.options.on_restart == OnRestart::Retry && self.composer.output().is_empty()
+    }
+
+    /// Turns the steps that are here into events.
+    fn compose(&mut self, feed: &mut Feed) -> Result<Flow, Error> {
+        while self.outbox.len() < MAX_EVENTS {
+            let Some(step) = feed.take() else {
+                return Ok(feed.end().map_or(Flow::Go, |end| Flow::End(self.verdict(end))));
+            };
+            match self.composer.apply(step, &mut self.outbox) {
+                Ok(()) => {}
+                Err(Stop::Limit) => return Ok(Flow::End(Ending::Incomplete(Incomplete::MaxOutputBytes))),
+                Err(Stop::Fault(error)) => return Ok(Flow::End(Ending::Failed(error))),
+            }
+        }
+        Ok(Flow::Go)
+    }
+
+    /// What the end of the backend's stream means. Once it has said why it stopped, how it closes does not matter (S-3).
+    fn verdict(&self, end: &Result<(), Error>) -> Ending {
+        match (self.composer.finish(), end) {
+            (Some(Finish::Stop), _) => Ending::Completed,
+            (Some(Finish::MaxOutputTokens), _) => Ending::Incomplete(Incomplete::MaxOutputTokens),
+            (Some(Finish::ContentFilter), _) => Ending::Incomplete(Incomplete::ContentFilter),
+            (None, Ok(())) => Ending::Failed(faults::cut_off()),
+            (None, Err(error)) => Ending::Failed(error.clone()),
+        }
+    }
+
+    /// Commits what is left, the terminal event and the status as one step (D-17).
+    async fn finish(&mut self, ending: Ending) -> Result<(), Error> {
+        if let Some(error) = ending.error() {
+            tracing::info!(response = %self.id, %error, "a response failed");
+        }
+        self.composer.end(&ending, &mut self.outbox)?;
+        self.push_object(ending.event(), ending.status(), ending.error())?;
+        self.append(Some(ending.status())).await.map(drop)
+    }
+
+    /// Appends the events that are here. False if the log is no longer ours.
+    async fn append(&mut self, ending: Option<Status>) -> Result<bool, Error> {
+        // Every append but the last of a run that was queued leaves the response in progress.
+        let status = ending.unwrap_or(Status::InProgress);
+        let append = Append {
+            id: self.id.log(),
+            epoch: self.shared.store.epoch(),
+            expected_last: self.head.frontier.committed,
+            status: Some(status.to_byte()),
+            entries: self.outbox.take(),
+            close: ending.map(|_| Close { expires_at: self.shared.expiry(self.store) }),
+        };
+        match self.shared.store.append(append).await {
+            Ok(head) => {
+                self.head = head;
+                self.status = status;
+                Ok(true)
+            }
+            Err(WriteError::Invalid(what)) => Err(Error::internal(what)),
+            // Somebody else ended the log, or nothing can be written any more: the log is right (D-17, D-24).
+            Err(reason) => {
+                tracing::warn!(response = %self.id, %reason, "a run gives up its log");
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// What reaches a run from elsewhere than its backend.
+#[derive(Debug)]
+enum Outsider {
+    Asks(oneshot::Sender<Result<Snapshot, Error>>),
+    Ends(Ending),
+    Halt,
+}
+
+/// Everything that can interrupt a run.
+#[derive(Debug)]
+struct Outside {
+    mailbox: mpsc::Receiver<Message>,
+    readers: watch::Receiver<usize>,
+    /// How long the run goes on without a reader; absent = it needs none.
+    grace: Option<Duration>,
+    /// When it stops for want of a reader.
+    lonely_until: Option<Instant>,
+    max_time: Duration,
+    out_of_time: Pin<Box<Sleep>>,
+    halt: CancellationToken,
+}
+
+impl Outside {
+    fn new(doorstep: Doorstep, grace: Option<Duration>, max_time: Duration, halt: CancellationToken) -> Self {
+        let Doorstep { mailbox, readers } = doorstep;
+        let out_of_time = Box::pin(sleep(max_time));
+        let mut outside = Self { mailbox, readers, grace, lonely_until: None, max_time, out_of_time, halt };
+        outside.count_readers();
+        outside
+    }
+
+    /// Waits for the next interruption. Cancel safe.
+    async fn next(&mut self) -> Outsider {
+        loop {
+            let far = self.out_of_time.deadline();
+            tokio::select! {
+                Some(message) = self.mailbox.recv() => return match message {
+                    Message::Snapshot(reply) => Outsider::Asks(reply),
+                    Message::Cancel => Outsider::Ends(Ending::Cancelled(Cancelled::ByRequest)),
+                },
+                () = &mut self.out_of_time => {
+                    return Outsider::Ends(Ending::Failed(faults::max_time(self.max_time)));
+                }
+                () = self.halt.cancelled() => return Outsider::Halt,
+                Ok(()) = self.readers.changed(), if self.grace.is_some() => self.count_readers(),
+                () = sleep_until(self.lonely_until.unwrap_or(far)), if self.lonely_until.is_some() => {
+                    return Outsider::Ends(Ending::Cancelled(Cancelled::ClientDisconnected));
+                }
+            }
+        }
+    }
+
+    /// Starts the grace when the last reader has gone, and ends it when one is back.
+    fn count_readers(&mut self) {
+        let nobody = *self.readers.borrow_and_update() == 0;
+        self.lonely_until = match (self.grace, self.lonely_until) {
+            (Some(grace), None) if nobody => Some(Instant::now() + grace),
+            (_, running) if nobody => running,
+            _ => None,
+        };
+    }
+}
+
+/// The first events of a response, and the status they leave it with.
+pub(super) fn first_events(template: &Template, background: bool) -> Result<(Vec<bytes::Bytes>, Status), Error> {
+    let status = if background { Status::Queued } else { Status::InProgress };
+    let state = State { status, completed_at: None, error: None, output: &[], usage: None };
+    let object = template.at(state);
+    let mut outbox = Outbox::new(Seq::FIRST);
+    outbox.push(kind::CREATED, &Body { response: &object })?;
+    if background {
+        outbox.push(kind::QUEUED, &Body { response: &object })?;
+    }
+    Ok((outbox.take(), status))
+}
