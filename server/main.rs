@@ -1,2 +1,118 @@
-//! The server.
-fn main() {}
+//! The program: reads the command line and the settings, and does what it is asked to.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tidemark::app::{self, Failure};
+use tidemark::cli::{CONFIG_ENV, Cli, Command, ConfigCommand, ConfigFile, Rebuild, Serve, StoreCommand, exit};
+use tidemark::config::{Loaded, Overrides, Problems, check_exposure, load};
+use tidemark::telemetry;
+
+fn main() -> ExitCode {
+    match Cli::parse().command() {
+        Command::Serve(serve) => run_serve(&serve),
+        Command::Config(ConfigCommand::Print(file)) => print_config(&file),
+        Command::Config(ConfigCommand::Check(file)) => check_config(&file),
+        Command::Store(StoreCommand::Rebuild(rebuild)) => rebuild_index(&rebuild),
+    }
+}
+
+fn settings(file: &ConfigFile, overrides: Overrides) -> Result<Loaded, Problems> {
+    let path = file.path(std::env::var_os(CONFIG_ENV).map(PathBuf::from));
+    load(path.as_deref(), overrides, &|name| std::env::var(name).ok())
+}
+
+fn run_serve(serve: &Serve) -> ExitCode {
+    let checked = settings(&serve.file, serve.overrides()).and_then(|loaded| {
+        check_exposure(&loaded.config, serve.insecure_no_auth)?;
+        Ok(loaded)
+    });
+    let config = match checked {
+        Ok(loaded) => loaded.config,
+        Err(problems) => return refuse(&problems),
+    };
+    let rust_log = std::env::var("RUST_LOG").ok();
+    if let Err(error) = telemetry::init(&config.log, rust_log.as_deref()) {
+        return fail(exit::USAGE, &error.to_string());
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(exit::FAILED, &format!("cannot start the runtime: {error}")),
+    };
+    match runtime.block_on(app::serve(&config, |banner| print(&banner.to_string()))) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => {
+            let code = match failure {
+                Failure::Open(_) | Failure::Store(_) => exit::STORE,
+                Failure::Listen { .. } | Failure::System { .. } | Failure::Start { .. } => exit::FAILED,
+            };
+            fail(code, &with_causes(&failure))
+        }
+    }
+}
+
+fn print_config(file: &ConfigFile) -> ExitCode {
+    match settings(file, Overrides::default()) {
+        Ok(loaded) => {
+            print(&loaded.print());
+            ExitCode::from(exit::OK)
+        }
+        Err(problems) => refuse(&problems),
+    }
+}
+
+fn check_config(file: &ConfigFile) -> ExitCode {
+    match settings(file, Overrides::default()) {
+        Ok(_) => {
+            print("ok\n");
+            ExitCode::from(exit::OK)
+        }
+        Err(problems) => refuse(&problems),
+    }
+}
+
+fn rebuild_index(rebuild: &Rebuild) -> ExitCode {
+    let overrides = Overrides { data_dir: rebuild.data_dir.clone(), ..Overrides::default() };
+    let config = match settings(&rebuild.file, overrides) {
+        Ok(loaded) => loaded.config,
+        Err(problems) => return refuse(&problems),
+    };
+    match app::rebuild(&config) {
+        Ok(()) => {
+            print(&format!("the index of {} is made anew\n", config.server.data_dir.display()));
+            ExitCode::from(exit::OK)
+        }
+        Err(error) => fail(exit::STORE, &with_causes(&error)),
+    }
+}
+
+/// An error and what lies behind it, on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn refuse(problems: &Problems) -> ExitCode {
+    fail(exit::USAGE, &problems.to_string())
+}
+
+#[expect(clippy::print_stderr, reason = "this is the program's own voice")]
+fn fail(code: u8, text: &str) -> ExitCode {
+    eprintln!("tidemark: {}", text.replace('\n', "\ntidemark: "));
+    ExitCode::from(code)
+}
+
+/// Writes to stdout; that nobody reads it is no reason to stop.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

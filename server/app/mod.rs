@@ -1,0 +1,240 @@
+//! The composition root: the only room that knows all others.
+//!
+//! It owns the order in which the parts are made, started and stopped. It must never do the work of one of them.
+//!
+//! Start: store, backends, runs, sockets, recovery, then the first caller. Stop: no new connections and NOT_SERVING, runs end or
+//! are ended, readers are sent away to resume later, the store is closed.
+
+mod models;
+mod settings;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use axum::Router;
+use tidemark_bridge::Clients;
+use tidemark_store::embedded::{EmbeddedStore, OpenError};
+use tidemark_store::{Health as StoreHealth, Store};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use uuid::Uuid;
+
+use crate::backends::Pool;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::error::Error;
+use crate::grpc;
+use crate::runs::Runs;
+use crate::serve::{self, Banner, Bounds, Control, Drained, Health, Listener, RequestIds, Signals, Visitors};
+use crate::tasks::Tasks;
+
+/// How long readers and other open calls may take to end after the last run has ended.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// Why the server did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The store was not opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed while the server ran (D-24).
+    #[error("the store failed: {0}")]
+    Store(String),
+    /// An address could not be taken.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system refused something else.
+    #[error("cannot {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A part could not be made, or an earlier process's responses could not be ended.
+    #[error("{what}: {error}")]
+    Start {
+        /// What was tried.
+        what: &'static str,
+        /// What came of it.
+        error: String,
+    },
+}
+
+impl Failure {
+    fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+
+    fn start<E: fmt::Display>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| Self::Start { what, error: error.to_string() }
+    }
+}
+
+/// Serves until a signal comes or the store fails. `ready` gets the banner when the first caller can get in.
+///
+/// # Errors
+/// All of [`Failure`].
+pub async fn serve(config: &Config, ready: impl FnOnce(Banner<'_>)) -> Result<(), Failure> {
+    let mut signals = Signals::listen().map_err(Failure::system("listen for signals"))?;
+    let bounds = Bounds::from(&config.server);
+    let listener = bind(config.server.listen, bounds)?;
+    let admin = config.server.admin.map(|address| bind(address, bounds)).transpose()?;
+    let (address, admin_address) = (listener.address(), admin.as_ref().map(Listener::address));
+    let app = App::start(config, listener, admin).await?;
+    ready(Banner { address, admin: admin_address, config });
+    let mut store = app.store.health();
+    let failed = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping; a second signal waits for nothing");
+            false
+        }
+        _ = store.wait_for(|health| *health != StoreHealth::Serving) => true,
+    };
+    let reason = if failed { Some(poisoned(&store)) } else { None };
+    app.stop(config.server.drain, failed, &mut signals).await;
+    reason.map_or(Ok(()), |reason| Err(Failure::Store(reason)))
+}
+
+fn bind(address: SocketAddr, bounds: Bounds) -> Result<Listener, Failure> {
+    Listener::bind(address, bounds).map_err(|source| Failure::Listen { address, source })
+}
+
+fn poisoned(health: &watch::Receiver<StoreHealth>) -> String {
+    match &*health.borrow() {
+        StoreHealth::Poisoned { reason } => reason.clone(),
+        StoreHealth::Serving => "it no longer says how it is".to_owned(),
+    }
+}
+
+/// Everything that runs.
+struct App {
+    store: Arc<dyn Store>,
+    runs: Runs,
+    tasks: Tasks,
+    health: watch::Sender<Health>,
+    reporter: HealthReporter,
+    public: Served,
+    admin: Option<Served>,
+}
+
+/// A listener that serves.
+struct Served {
+    control: Control,
+    task: JoinHandle<()>,
+}
+
+impl App {
+    async fn start(config: &Config, listener: Listener, admin: Option<Listener>) -> Result<Self, Failure> {
+        let tasks = Tasks::new();
+        let (health, _) = watch::channel(Health::Starting);
+        let admin = admin.map(|listener| Served::start(&tasks, listener, serve::admin(health.subscribe())));
+        let store = open(config).await?;
+        let pool = Pool::new(settings::backends(config)?).map_err(Failure::start("cannot use the backends"))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let options = settings::runs(config);
+        let runs = Runs::new(Arc::clone(&store), Arc::new(pool), Arc::clone(&clock), tasks.clone(), options);
+        let recovered = runs.recover().await.map_err(Failure::start("cannot end the responses of the last run"))?;
+        if recovered > 0 {
+            tracing::info!(count = recovered, "responses of an earlier process were ended");
+        }
+        let (routes, reporter) = grpc::routes(runs.clone()).await.map_err(Failure::start("cannot make the services"))?;
+        let app = public(config, routes, &runs, clock)?;
+        let public = Served::start(&tasks, listener, app);
+        let sweeper = runs.clone();
+        tasks.spawn(async move { sweeper.sweep().await });
+        health.send_replace(Health::Serving);
+        Ok(Self { store, runs, tasks, health, reporter, public, admin })
+    }
+
+    /// Ends everything in order; `failed` says that the store did, so that there is nothing to wait for.
+    async fn stop(self, drain: Duration, failed: bool, signals: &mut Signals) {
+        self.health.send_replace(if failed { Health::Failed } else { Health::Draining });
+        for service in grpc::SERVICES {
+            self.reporter.set_service_status(service, ServingStatus::NotServing).await;
+        }
+        self.public.control.drain(drain + CLOSING);
+        let patience = if failed { Duration::ZERO } else { drain };
+        let skipped = serve::drain(self.runs.drain(patience), drain + CLOSING, signals.next()).await;
+        if skipped == Drained::Skipped {
+            tracing::info!("a second signal: runs are ended now");
+            self.runs.drain(Duration::ZERO).await;
+        }
+        self.public.end(CLOSING, signals).await;
+        self.tasks.stop();
+        if let Some(admin) = self.admin {
+            admin.control.stop();
+        }
+        self.store.close().await;
+        self.tasks.ended().await;
+    }
+}
+
+impl Served {
+    fn start(tasks: &Tasks, listener: Listener, app: Router) -> Self {
+        let control = listener.control();
+        let task = tasks.spawn(async move {
+            if let Err(error) = listener.serve(app).await {
+                tracing::error!(%error, "a listener failed");
+            }
+        });
+        Self { control, task }
+    }
+
+    /// Waits for open calls, not longer than `limit` and not once another signal has come, then cuts them.
+    async fn end(self, limit: Duration, signals: &mut Signals) {
+        let Self { control, mut task } = self;
+        let ended = async {
+            let _ = (&mut task).await;
+        };
+        if serve::drain(ended, limit, signals.next()).await != Drained::Done {
+            control.stop();
+        }
+    }
+}
+
+/// The store. It is opened where blocking holds up nobody.
+async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    let (dir, options) = (config.server.data_dir.clone(), settings::store(config));
+    let opened = spawn_blocking(move || EmbeddedStore::open(&dir, options)).await;
+    Ok(Arc::new(opened.map_err(Failure::start("opening the store panicked"))??))
+}
+
+/// Makes the index of a store anew, which no server may have open.
+///
+/// # Errors
+/// All of [`OpenError`].
+pub fn rebuild(config: &Config) -> Result<(), OpenError> {
+    EmbeddedStore::rebuild(&config.server.data_dir, settings::store(config))
+}
+
+/// The public port: gRPC and the bridge, which calls the same services without a socket.
+fn public(config: &Config, routes: Routes, runs: &Runs, clock: Arc<dyn Clock>) -> Result<Router, Failure> {
+    let clients = Clients::new(grpc::responses_server(runs.clone()), grpc::models_server(runs.clone()));
+    let bridge = tidemark_bridge::Options::new(config.server.body_limit.as_usize());
+    let rest = tidemark_bridge::router(clients, bridge.map_err(Failure::start("server.body_limit"))?);
+    let (listen, hosts, origins) =
+        (config.server.listen.ip(), config.server.hosts.clone(), config.cors.origins.clone());
+    let options = serve::Options {
+        visitors: Visitors::new(listen, hosts, origins.clone()),
+        origins,
+        request_ids: RequestIds::new(move || Uuid::from_bytes(clock.new_id())),
+    };
+    Ok(serve::app(routes, rest, &options))
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::start("the settings cannot be used")(error)
+    }
+}
