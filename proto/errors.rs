@@ -78,37 +78,63 @@ impl ErrorCode {
         match self {
             Self::InvalidRequest => row("invalid_request", Code::InvalidArgument, 400, INVALID, Retry::Never),
             Self::InvalidCursor => row("invalid_cursor", Code::InvalidArgument, 400, INVALID, Retry::Never),
-            Self::ConflictingCursor => row("conflicting_cursor", Code::InvalidArgument, 400, INVALID, Retry::Never),
-            Self::Unauthorized => row("unauthorized", Code::Unauthenticated, 401, "authentication_error", Retry::Never),
-            Self::InsufficientScope => row("insufficient_scope", Code::PermissionDenied, 403, "permission_error", Retry::Never),
-            Self::ForbiddenOrigin => row("forbidden_origin", Code::PermissionDenied, 403, "permission_error", Retry::Never),
+            Self::ConflictingCursor => {
+                row("conflicting_cursor", Code::InvalidArgument, 400, INVALID, Retry::Never)
+            }
+            Self::Unauthorized => {
+                row("unauthorized", Code::Unauthenticated, 401, "authentication_error", Retry::Never)
+            }
+            Self::InsufficientScope => {
+                row("insufficient_scope", Code::PermissionDenied, 403, "permission_error", Retry::Never)
+            }
+            Self::ForbiddenOrigin => {
+                row("forbidden_origin", Code::PermissionDenied, 403, "permission_error", Retry::Never)
+            }
             Self::NotFound => row("not_found", Code::NotFound, 404, INVALID, Retry::Never),
             Self::ModelNotFound => row("model_not_found", Code::NotFound, 404, INVALID, Retry::Never),
             Self::PreviousResponseNotFound => {
                 row("previous_response_not_found", Code::NotFound, 404, INVALID, Retry::Never)
             }
-            Self::MethodNotAllowed => row("method_not_allowed", Code::Unimplemented, 405, INVALID, Retry::Never),
+            Self::MethodNotAllowed => {
+                row("method_not_allowed", Code::Unimplemented, 405, INVALID, Retry::Never)
+            }
             Self::PreviousResponseNotTerminal => {
                 row("previous_response_not_terminal", Code::FailedPrecondition, 409, INVALID, Retry::Never)
             }
             Self::OffsetLost => row("offset_lost", Code::OutOfRange, 409, INVALID, Retry::Never),
-            Self::PayloadTooLarge => row("payload_too_large", Code::ResourceExhausted, 413, INVALID, Retry::Never),
-            Self::QuotaExceeded => row("quota_exceeded", Code::ResourceExhausted, 429, "too_many_requests", Retry::Later),
+            Self::PayloadTooLarge => {
+                row("payload_too_large", Code::ResourceExhausted, 413, INVALID, Retry::Never)
+            }
+            Self::QuotaExceeded => {
+                row("quota_exceeded", Code::ResourceExhausted, 429, "too_many_requests", Retry::Later)
+            }
             Self::Internal | Self::Unspecified => row("internal", Code::Internal, 500, SERVER, Retry::Unsaid),
             Self::BackendError => row("backend_error", Code::Unavailable, 502, SERVER, Retry::Unsaid),
-            Self::BackendUnreachable => row("backend_unreachable", Code::Unavailable, 502, SERVER, Retry::Unsaid),
-            Self::EventTooLarge => row("event_too_large", Code::ResourceExhausted, 502, SERVER, Retry::Unsaid),
+            Self::BackendUnreachable => {
+                row("backend_unreachable", Code::Unavailable, 502, SERVER, Retry::Unsaid)
+            }
+            Self::EventTooLarge => {
+                row("event_too_large", Code::ResourceExhausted, 502, SERVER, Retry::Unsaid)
+            }
             Self::Overloaded => row("overloaded", Code::Unavailable, 503, SERVER, Retry::Later),
             Self::StorageFull => row("storage_full", Code::Unavailable, 503, SERVER, Retry::Later),
-            Self::StorageUnavailable => row("storage_unavailable", Code::Unavailable, 503, SERVER, Retry::Later),
+            Self::StorageUnavailable => {
+                row("storage_unavailable", Code::Unavailable, 503, SERVER, Retry::Later)
+            }
             Self::Draining => row("draining", Code::Unavailable, 503, SERVER, Retry::Later),
             Self::NoBackend => row("no_backend", Code::Unavailable, 503, SERVER, Retry::Later),
-            Self::BackendTimeout => row("backend_timeout", Code::DeadlineExceeded, 504, SERVER, Retry::Unsaid),
+            Self::BackendTimeout => {
+                row("backend_timeout", Code::DeadlineExceeded, 504, SERVER, Retry::Unsaid)
+            }
             // The rest is said inside a stream or a response object; the HTTP status is for a proxy that must have one.
-            Self::MaxOutputBytes => row("max_output_bytes", Code::ResourceExhausted, 500, SERVER, Retry::Never),
+            Self::MaxOutputBytes => {
+                row("max_output_bytes", Code::ResourceExhausted, 500, SERVER, Retry::Never)
+            }
             Self::GatewayRestarted => row("gateway_restarted", Code::Unavailable, 502, SERVER, Retry::Unsaid),
             Self::ClientDisconnected => row("client_disconnected", Code::Aborted, 499, SERVER, Retry::Never),
-            Self::StreamForbidden => row("STREAM_FORBIDDEN", Code::PermissionDenied, 403, "permission_error", Retry::Never),
+            Self::StreamForbidden => {
+                row("STREAM_FORBIDDEN", Code::PermissionDenied, 403, "permission_error", Retry::Never)
+            }
         }
     }
 

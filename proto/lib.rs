@@ -7,7 +7,13 @@ pub mod errors;
 pub mod names;
 
 /// Messages, clients and servers of package `tidemark.v1`.
-#[allow(clippy::allow_attributes, missing_docs, unreachable_pub, clippy::all, reason = "generated from documented .proto files")]
+#[allow(
+    clippy::allow_attributes,
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from documented .proto files"
+)]
 pub mod v1 {
     tonic::include_proto!("tidemark.v1");
 }

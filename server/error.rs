@@ -44,7 +44,8 @@ impl Error {
 
     /// A fault of ours; the caller learns nothing but that.
     pub fn internal(cause: impl fmt::Display) -> Self {
-        Self::new(ErrorCode::Internal, "the gateway failed to do this; the request id leads to the reason").with_cause(cause)
+        Self::new(ErrorCode::Internal, "the gateway failed to do this; the request id leads to the reason")
+            .with_cause(cause)
     }
 
     /// Names the field or parameter that is wrong.

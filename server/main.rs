@@ -1,13 +1,14 @@
 //! The program: reads the command line and the settings, and does what it is asked to.
 
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use tidemark::app::{self, Failure};
-use tidemark::cli::{CONFIG_ENV, Cli, Command, ConfigCommand, ConfigFile, Rebuild, Serve, StoreCommand, exit};
+use tidemark::cli::{
+    CONFIG_ENV, Cli, Command, ConfigCommand, ConfigFile, Rebuild, Serve, StoreCommand, exit,
+};
 use tidemark::config::{Loaded, Overrides, Problems, check_exposure, load};
 use tidemark::telemetry;
 

@@ -140,15 +140,18 @@ impl App {
         let (health, _) = watch::channel(Health::Starting);
         let admin = admin.map(|listener| Served::start(&tasks, listener, serve::admin(health.subscribe())));
         let store = open(config).await?;
-        let pool = Pool::new(settings::backends(config)?).map_err(Failure::start("cannot use the backends"))?;
+        let pool =
+            Pool::new(settings::backends(config)?).map_err(Failure::start("cannot use the backends"))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let options = settings::runs(config);
         let runs = Runs::new(Arc::clone(&store), Arc::new(pool), Arc::clone(&clock), tasks.clone(), options);
-        let recovered = runs.recover().await.map_err(Failure::start("cannot end the responses of the last run"))?;
+        let recovered =
+            runs.recover().await.map_err(Failure::start("cannot end the responses of the last run"))?;
         if recovered > 0 {
             tracing::info!(count = recovered, "responses of an earlier process were ended");
         }
-        let (routes, reporter) = grpc::routes(runs.clone()).await.map_err(Failure::start("cannot make the services"))?;
+        let (routes, reporter) =
+            grpc::routes(runs.clone()).await.map_err(Failure::start("cannot make the services"))?;
         let app = public(config, routes, &runs, clock)?;
         let public = Served::start(&tasks, listener, app);
         let sweeper = runs.clone();

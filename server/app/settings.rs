@@ -20,9 +20,9 @@ pub(crate) fn store(config: &Config) -> embedded::Options {
         },
         caps: Caps {
             entries: Some(u64::from(limits.events_per_response.get())),
-            bytes: Some(limits.bytes_per_response.as_u64()),
+            bytes: Some(limits.bytes_per_response.get()),
         },
-        index_cache_bytes: config.store.index_cache.as_u64(),
+        index_cache_bytes: config.store.index_cache.get(),
     }
 }
 
@@ -41,7 +41,7 @@ pub(super) fn runs(config: &Config) -> Options {
         max_live_per_owner: limits.live_per_owner.map(count),
         max_output_bytes: limits.output.as_usize(),
         retention: Retention { responses: Some(retention.responses), unstored: Some(retention.unstored) },
-        min_free_bytes: Some(store.min_free.as_u64()),
+        min_free_bytes: Some(store.min_free.get()),
         ..Options::default()
     }
 }

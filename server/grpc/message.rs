@@ -99,7 +99,8 @@ pub(super) fn response_or_error(snapshot: Snapshot) -> Result<v1::Response, Erro
 
 /// The messages of events.
 pub(super) fn events(events: Vec<Event>) -> Vec<v1::Event> {
-    let message = |event: Event| v1::Event { seq: event.seq.get(), r#type: event.kind.into(), data: event.data };
+    let message =
+        |event: Event| v1::Event { seq: event.seq.get(), r#type: event.kind.into(), data: event.data };
     events.into_iter().map(message).collect()
 }
 
@@ -117,9 +118,9 @@ fn state(status: Status) -> v1::Status {
         Status::Queued => v1::Status::Queued,
         Status::InProgress => v1::Status::InProgress,
         Status::Completed => v1::Status::Completed,
-        Status::Incomplete(Incomplete::MaxOutputTokens | Incomplete::MaxOutputBytes | Incomplete::ContentFilter) => {
-            v1::Status::Incomplete
-        }
+        Status::Incomplete(
+            Incomplete::MaxOutputTokens | Incomplete::MaxOutputBytes | Incomplete::ContentFilter,
+        ) => v1::Status::Incomplete,
         Status::Failed => v1::Status::Failed,
         Status::Cancelled(Cancelled::ByRequest | Cancelled::ClientDisconnected) => v1::Status::Cancelled,
     }

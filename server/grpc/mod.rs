@@ -11,7 +11,7 @@ mod status;
 
 pub use models::Models;
 pub use responses::Responses;
-pub use routes::{models_server, responses_server, routes};
+pub use routes::{SERVICES, models_server, responses_server, routes};
 pub use status::{status, unauthorized};
 
 use crate::auth::Principal;

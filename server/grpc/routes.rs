@@ -10,6 +10,9 @@ use tonic_reflection::server::{Builder, Error};
 use crate::grpc::{Models, Responses};
 use crate::runs::Runs;
 
+/// The names of the services that health speaks of; the empty one stands for the server as a whole.
+pub const SERVICES: [&str; 3] = ["", "tidemark.v1.ResponsesService", "tidemark.v1.ModelsService"];
+
 /// `ResponsesService` with the message limits of D-7, for a listener or for the bridge in the same process.
 pub fn responses_server(runs: Runs) -> ResponsesServiceServer<Responses> {
     ResponsesServiceServer::new(Responses::new(runs))

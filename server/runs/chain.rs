@@ -56,7 +56,8 @@ impl Runs {
 
     /// The input and output of one finished response, and the id of the one before.
     async fn turn(&self, found: Found) -> Result<(Vec<Box<RawValue>>, Option<String>), Error> {
-        let document = self.0.store.document(found.id.log()).await.map_err(|_| faults::previous_not_found())?;
+        let document =
+            self.0.store.document(found.id.log()).await.map_err(|_| faults::previous_not_found())?;
         let Link { mut items, previous_response_id } =
             serde_json::from_slice(&document).map_err(Error::internal)?;
         let response = self.finished(found).await?;

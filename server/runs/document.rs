@@ -54,7 +54,10 @@ impl Document {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let document: Self = serde_json::from_slice(bytes).map_err(Error::internal)?;
         if document.version > VERSION {
-            return Err(Error::internal(format!("a stored request has form {}, this is {VERSION}", document.version)));
+            return Err(Error::internal(format!(
+                "a stored request has form {}, this is {VERSION}",
+                document.version
+            )));
         }
         Ok(document)
     }

@@ -42,7 +42,8 @@ struct Delta {
 impl Fold {
     /// Takes in the next event. A piece of an item whose beginning was evicted is left out.
     pub(super) fn apply(&mut self, payload: &Bytes) -> Result<(), Error> {
-        let (kind, data) = decode(payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
+        let (kind, data) =
+            decode(payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
         match kind {
             kind::CREATED | kind::QUEUED => return Ok(()),
             kind::IN_PROGRESS => {

@@ -54,7 +54,9 @@ impl Item {
 
     pub(super) fn status_mut(&mut self) -> &mut ItemStatus {
         match self {
-            Self::Message { status, .. } | Self::Reasoning { status, .. } | Self::FunctionCall { status, .. } => status,
+            Self::Message { status, .. }
+            | Self::Reasoning { status, .. }
+            | Self::FunctionCall { status, .. } => status,
         }
     }
 
@@ -95,13 +97,17 @@ impl Part {
 
     pub(super) fn text(&self) -> &str {
         match self {
-            Self::OutputText { text, .. } | Self::ReasoningText { text } | Self::Refusal { refusal: text } => text,
+            Self::OutputText { text, .. }
+            | Self::ReasoningText { text }
+            | Self::Refusal { refusal: text } => text,
         }
     }
 
     pub(super) fn text_mut(&mut self) -> &mut String {
         match self {
-            Self::OutputText { text, .. } | Self::ReasoningText { text } | Self::Refusal { refusal: text } => text,
+            Self::OutputText { text, .. }
+            | Self::ReasoningText { text }
+            | Self::Refusal { refusal: text } => text,
         }
     }
 }

@@ -251,10 +251,16 @@ impl Head {
         if gone {
             return Err(ReadError::NotFound);
         }
-        let rolled_back = matches!((after, self.recovered_through), (Some(after), Some(through)) if after > through);
+        let rolled_back =
+            matches!((after, self.recovered_through), (Some(after), Some(through)) if after > through);
         // `None < Some(_)`: a reader that has nothing yet has lost something as soon as anything is lost.
         if rolled_back || after < watermark {
-            return Err(ReadError::Lost(Lost { watermark, earliest: Seq::after(watermark), committed, rolled_back }));
+            return Err(ReadError::Lost(Lost {
+                watermark,
+                earliest: Seq::after(watermark),
+                committed,
+                rolled_back,
+            }));
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::api::{
-    Append, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES, MAX_RECORD_VALUE_BYTES, NewLog, ReadError,
-    ReadLimit, Record, Store, Tail, Version, WriteError,
+    Append, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES, MAX_RECORD_VALUE_BYTES,
+    NewLog, ReadError, ReadLimit, Record, Store, Tail, Version, WriteError,
 };
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Seq, UnixMillis};
@@ -172,7 +172,8 @@ impl Store for MemoryStore {
             bytes += entry.payload.len().max(1);
             first || bytes <= limit.bytes
         };
-        let entries = log.entries.iter().skip(from).take(limit.entries.max(1)).take_while(within).cloned().collect();
+        let entries =
+            log.entries.iter().skip(from).take(limit.entries.max(1)).take_while(within).cloned().collect();
         Ok(Batch { entries, frontier: log.head.frontier })
     }
 
@@ -199,7 +200,10 @@ impl Store for MemoryStore {
 
     async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let state = self.state();
-        let due = state.logs.iter().filter_map(|(id, log)| Some((log.head.expires_at.filter(|at| *at <= now)?, *id)));
+        let due = state
+            .logs
+            .iter()
+            .filter_map(|(id, log)| Some((log.head.expires_at.filter(|at| *at <= now)?, *id)));
         let sorted: BTreeMap<(UnixMillis, LogId), ()> = due.map(|key| (key, ())).collect();
         Ok(sorted.into_keys().map(|(_, id)| id).take(limit).collect())
     }

@@ -1,0 +1,32 @@
+# Lists the recipes.
+default:
+    @just --list
+
+# Runs everything that must pass; the same as CI's first half.
+test:
+    tests/run
+
+# Runs what needs root or time; CI's second half.
+deep:
+    tests/deep
+
+# Checks formatting and lints.
+lint:
+    cargo fmt --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Formats the sources.
+fmt:
+    cargo fmt
+
+# Serves with the demo backend.
+serve *flags:
+    cargo run --release -- {{flags}}
+
+# Runs the stock OpenAI SDK for Python against the debug binary.
+sdk:
+    tests/run sdk
+
+# Checks licenses, bans and sources, where cargo-deny is installed.
+deny:
+    cargo deny --offline check bans licenses sources

@@ -1,0 +1,16 @@
+//! What holds for the tree as a whole: arrows between crates, sizes of files, and documents that must keep up with the code.
+
+#[cfg(test)]
+mod arrows;
+#[cfg(test)]
+mod errors;
+#[cfg(test)]
+mod protos;
+#[cfg(test)]
+mod rules;
+#[cfg(test)]
+mod settings;
+#[cfg(test)]
+mod sizes;
+#[cfg(test)]
+mod tree;
