@@ -113,7 +113,7 @@ fn bind(address: SocketAddr, bounds: Bounds) -> Result<Listener, Failure> {
 fn poisoned(health: &watch::Receiver<StoreHealth>) -> String {
     match &*health.borrow() {
         StoreHealth::Poisoned { reason } => reason.clone(),
-        StoreHealth::Serving => "it no longer says how it is".to_owned(),
+        StoreHealth::Serving | StoreHealth::Closed => "it no longer says how it is".to_owned(),
     }
 }
 

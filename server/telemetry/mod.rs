@@ -2,6 +2,8 @@
 //!
 //! It owns where the log goes (stderr), its form and what is left out. It must never know what is logged.
 
+use std::io::IsTerminal;
+
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -26,7 +28,8 @@ pub enum Error {
 /// A malformed `rust_log`, or a second call.
 pub fn init(log: &Log, rust_log: Option<&str>) -> Result<(), Error> {
     let filter = filter(log, rust_log)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     match log.format {
         LogFormat::Pretty => builder.with_target(false).finish().try_init()?,
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,

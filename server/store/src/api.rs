@@ -172,6 +172,8 @@ pub enum Health {
         /// What failed, for the log of the operator.
         reason: String,
     },
+    /// It was closed in order.
+    Closed,
 }
 
 /// Why a write was not done.
@@ -208,7 +210,7 @@ pub enum WriteError {
     /// The write is outside the bounds of this module.
     #[error("write refused: {0}")]
     Invalid(&'static str),
-    /// The store has failed and takes no writes (D-24).
+    /// The store has failed, or was closed, and takes no writes (D-24).
     #[error("store is poisoned: {0}")]
     Poisoned(String),
 }
@@ -239,6 +241,20 @@ pub struct Lost {
     pub committed: Seq,
     /// Whether the position was shown by a process whose last writes a power cut took (durability `os`).
     pub rolled_back: bool,
+}
+
+impl Health {
+    /// Whether writes can be done.
+    ///
+    /// # Errors
+    /// [`WriteError::Poisoned`] if not.
+    pub fn check(&self) -> Result<(), WriteError> {
+        match self {
+            Self::Serving => Ok(()),
+            Self::Poisoned { reason } => Err(WriteError::Poisoned(reason.clone())),
+            Self::Closed => Err(WriteError::Poisoned("it is closed".to_owned())),
+        }
+    }
 }
 
 impl Head {

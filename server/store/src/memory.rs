@@ -64,10 +64,8 @@ impl MemoryStore {
     }
 
     fn writable(&self) -> Result<MutexGuard<'_, State>, WriteError> {
-        match &*self.health.borrow() {
-            Health::Serving => Ok(self.state()),
-            Health::Poisoned { reason } => Err(WriteError::Poisoned(reason.clone())),
-        }
+        self.health.borrow().check()?;
+        Ok(self.state())
     }
 }
 
@@ -234,7 +232,7 @@ impl Store for MemoryStore {
     }
 
     async fn close(&self) {
-        self.poison("closed");
+        self.health.send_replace(Health::Closed);
     }
 }
 

@@ -390,7 +390,7 @@ pub async fn a_closed_store_takes_nothing(store: Tested) {
     let mut health = store.health();
     assert_eq!(*health.borrow_and_update(), Health::Serving);
     store.close().await;
-    assert!(matches!(*health.borrow_and_update(), Health::Poisoned { .. }));
+    assert_eq!(*health.borrow_and_update(), Health::Closed);
     assert!(matches!(store.append(append(&store, id, 1, 2)).await, Err(WriteError::Poisoned(_))));
     assert!(matches!(store.put_record(b"key", None, None).await, Err(WriteError::Poisoned(_))));
     assert_reads(&store, id, 0, 1).await;

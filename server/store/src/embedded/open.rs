@@ -144,6 +144,7 @@ pub(crate) fn forget_index(dir: &Path) -> Result<(), OpenError> {
 
 /// The index, or an empty one if the one there is of no use.
 fn open_index(layout: &Layout, options: &Options, end: Lsn) -> Result<(Index, Option<Covered>), OpenError> {
+    let existed = layout.index().join("db").exists();
     let opened = Index::open(&layout.index(), options.index_cache_bytes).and_then(|index| {
         let covered = index.covered()?;
         Ok((index, covered))
@@ -154,7 +155,7 @@ fn open_index(layout: &Layout, options: &Options, end: Lsn) -> Result<(Index, Op
         Ok((_, None)) => "it does not say what it covers".to_owned(),
         Err(error) => error.to_string(),
     };
-    if layout.index().join("db").exists() {
+    if existed {
         tracing::warn!(why, "the index is made anew from the log");
     }
     remove_index(layout)?;

@@ -132,10 +132,18 @@ impl Shared {
     }
 
     pub(crate) fn check_health(&self) -> Result<(), WriteError> {
-        match &*self.health.borrow() {
-            Health::Serving => Ok(()),
-            Health::Poisoned { reason } => Err(WriteError::Poisoned(reason.clone())),
-        }
+        self.health.borrow().check()
+    }
+
+    /// Says that no write will be taken any more, and that this is as it should be.
+    pub(crate) fn set_closed(&self) {
+        self.health.send_if_modified(|health| {
+            let serving = *health == Health::Serving;
+            if serving {
+                *health = Health::Closed;
+            }
+            serving
+        });
     }
 
     /// The log, from memory or from the index. Blocks on the disk.

@@ -110,7 +110,7 @@ impl Writer {
             }
             self.publish();
             if let Some(reply) = closing {
-                self.shared.poison("the store is closed");
+                self.shared.set_closed();
                 let _ = reply.send(());
                 return;
             }
