@@ -70,7 +70,7 @@ pub(super) fn response(snapshot: Snapshot) -> Result<v1::Response, Error> {
         store: object.store,
         created_at: Some(seconds(object.created_at)),
         completed_at: object.completed_at.map(seconds),
-        usage: object.usage.map(usage),
+        usage: object.usage.as_ref().map(usage),
         error: object.error.map(|fault| v1::ResponseError { code: fault.code, message: fault.message }),
         incomplete_reason: incomplete_reason.to_owned(),
         cancel_reason: cancel_reason.to_owned(),
@@ -99,7 +99,8 @@ pub(super) fn response_or_error(snapshot: Snapshot) -> Result<v1::Response, Erro
 
 /// The messages of events.
 pub(super) fn events(events: Vec<Event>) -> Vec<v1::Event> {
-    let message = |event: Event| v1::Event { seq: event.seq.get(), r#type: event.kind.into(), data: event.data };
+    let message =
+        |event: Event| v1::Event { seq: event.seq.get(), r#type: event.kind.into(), data: event.data };
     events.into_iter().map(message).collect()
 }
 
@@ -117,9 +118,9 @@ fn state(status: Status) -> v1::Status {
         Status::Queued => v1::Status::Queued,
         Status::InProgress => v1::Status::InProgress,
         Status::Completed => v1::Status::Completed,
-        Status::Incomplete(Incomplete::MaxOutputTokens | Incomplete::MaxOutputBytes | Incomplete::ContentFilter) => {
-            v1::Status::Incomplete
-        }
+        Status::Incomplete(
+            Incomplete::MaxOutputTokens | Incomplete::MaxOutputBytes | Incomplete::ContentFilter,
+        ) => v1::Status::Incomplete,
         Status::Failed => v1::Status::Failed,
         Status::Cancelled(Cancelled::ByRequest | Cancelled::ClientDisconnected) => v1::Status::Cancelled,
     }
@@ -129,7 +130,7 @@ fn seconds(seconds: i64) -> Timestamp {
     Timestamp { seconds, nanos: 0 }
 }
 
-fn usage(usage: Usage) -> v1::Usage {
+fn usage(usage: &Usage) -> v1::Usage {
     v1::Usage {
         input_tokens: usage.input_tokens,
         cached_tokens: usage.input_tokens_details.cached_tokens,

@@ -117,14 +117,16 @@ fn created_part(id: String, delivery: Delivery) -> CreateStreamResponse {
 
 fn resumed_part(delivery: Delivery) -> ResumeResponse {
     let (events, committed, gap) = match delivery {
-        Delivery::Events { events, committed, gap } => (message::events(events), committed, gap.map(message::gap)),
+        Delivery::Events { events, committed, gap } => {
+            (message::events(events), committed, gap.map(message::gap))
+        }
         Delivery::Heartbeat { committed } => (Vec::new(), committed, None),
     };
     ResumeResponse { events, committed: Some(committed.get()), gap }
 }
 
 /// An enum field; a number that the contract does not name is refused.
-#[expect(clippy::result_large_err, reason = "a status is what tonic's services must return")]
 fn choice<T: TryFrom<i32>>(number: i32, param: &str) -> Result<T, Status> {
-    T::try_from(number).map_err(|_| status(&Error::invalid(param, format!("{param} is not a value of its enum"))))
+    T::try_from(number)
+        .map_err(|_| status(&Error::invalid(param, format!("{param} is not a value of its enum"))))
 }

@@ -71,7 +71,9 @@ fn metadata(error: &Error) -> HashMap<String, String> {
 fn log(error: &Error) {
     match error.code() {
         ErrorCode::Internal | ErrorCode::Unspecified => tracing::error!(%error, "a call failed"),
-        ErrorCode::StorageUnavailable | ErrorCode::StorageFull => tracing::warn!(%error, "a call was refused"),
+        ErrorCode::StorageUnavailable | ErrorCode::StorageFull => {
+            tracing::warn!(%error, "a call was refused")
+        }
         _ => tracing::debug!(%error, "a call was refused"),
     }
 }

@@ -160,7 +160,9 @@ impl Composer {
             Step::Text(text) => self.part(PartKind::Text, &text, outbox),
             Step::Refusal(text) => self.part(PartKind::Refusal, &text, outbox),
             Step::Reasoning(text) => self.part(PartKind::Reasoning, &text, outbox),
-            Step::ToolCall { index, id, name, arguments } => self.tool_call(index, id, name, &arguments, outbox),
+            Step::ToolCall { index, id, name, arguments } => {
+                self.tool_call(index, id, name, &arguments, outbox)
+            }
             Step::Finish(finish) => {
                 self.finish = Some(finish);
                 let whole = matches!(finish, Finish::Stop);
@@ -176,9 +178,9 @@ impl Composer {
     pub(super) fn end(&mut self, ending: &Ending, outbox: &mut Outbox) -> Result<(), Error> {
         match ending {
             Ending::Completed => self.close_all(true, outbox),
-            Ending::Incomplete(Incomplete::MaxOutputTokens | Incomplete::MaxOutputBytes | Incomplete::ContentFilter) => {
-                self.close_all(false, outbox)
-            }
+            Ending::Incomplete(
+                Incomplete::MaxOutputTokens | Incomplete::MaxOutputBytes | Incomplete::ContentFilter,
+            ) => self.close_all(false, outbox),
             Ending::Failed(_) => {
                 self.output.iter_mut().for_each(Item::break_off);
                 Ok(())
@@ -210,13 +212,13 @@ impl Composer {
             self.open(kind, outbox)?;
         }
         let output_index = self.output.len().saturating_sub(1);
-        let Some(item) = self.output.last_mut() else { return Err(misplaced().into()) };
-        let item_id = item.id().to_owned();
-        let Some(parts) = item.parts_mut() else { return Err(misplaced().into()) };
+        let Some((item_id, parts)) = self.output.last_mut().and_then(Item::parts_mut) else {
+            return Err(misplaced().into());
+        };
         let content_index = parts.len().saturating_sub(1);
         let Some(part) = parts.last_mut() else { return Err(misplaced().into()) };
         part.text_mut().push_str(text);
-        let place = Place { item_id: &item_id, output_index, content_index };
+        let place = Place { item_id, output_index, content_index };
         let (event, logprobs) = match kind {
             PartKind::Text => (kind::TEXT_DELTA, Some([])),
             PartKind::Refusal => (kind::REFUSAL_DELTA, None),
@@ -230,7 +232,7 @@ impl Composer {
         if !self.growing {
             return None;
         }
-        self.output.last_mut()?.parts_mut()?.last().map(Part::kind)
+        self.output.last_mut()?.parts_mut()?.1.last().map(Part::kind)
     }
 
     /// Opens a part for `kind`, in the item that grows if it fits there, else in a new one.
@@ -246,11 +248,9 @@ impl Composer {
             self.open_item(kind, outbox)?;
         }
         let output_index = self.output.len().saturating_sub(1);
-        let item = self.output.last_mut().ok_or_else(misplaced)?;
-        let item_id = item.id().to_owned();
-        let parts = item.parts_mut().ok_or_else(misplaced)?;
+        let (item_id, parts) = self.output.last_mut().and_then(Item::parts_mut).ok_or_else(misplaced)?;
         let part = Part::empty(kind);
-        let body = PartBody { item_id: &item_id, output_index, content_index: parts.len(), part: &part };
+        let body = PartBody { item_id, output_index, content_index: parts.len(), part: &part };
         outbox.push(kind::PART_ADDED, &body)?;
         parts.push(part);
         Ok(())
@@ -363,19 +363,19 @@ impl Composer {
 
     fn close_part(&mut self, outbox: &mut Outbox) -> Result<(), Error> {
         let output_index = self.output.len().saturating_sub(1);
-        let item = self.output.last_mut().ok_or_else(misplaced)?;
-        let item_id = item.id().to_owned();
-        let parts = item.parts_mut().ok_or_else(misplaced)?;
+        let (item_id, parts) = self.output.last_mut().and_then(Item::parts_mut).ok_or_else(misplaced)?;
         let content_index = parts.len().saturating_sub(1);
         let part = parts.last().ok_or_else(misplaced)?;
-        let place = Place { item_id: &item_id, output_index, content_index };
+        let place = Place { item_id, output_index, content_index };
         let text = part.text();
         match part.kind() {
             PartKind::Text => outbox.push(kind::TEXT_DONE, &TextDone { place, text, logprobs: Some([]) })?,
             PartKind::Refusal => outbox.push(kind::REFUSAL_DONE, &RefusalDone { place, refusal: text })?,
-            PartKind::Reasoning => outbox.push(kind::REASONING_DONE, &TextDone { place, text, logprobs: None })?,
+            PartKind::Reasoning => {
+                outbox.push(kind::REASONING_DONE, &TextDone { place, text, logprobs: None })?
+            }
         }
-        outbox.push(kind::PART_DONE, &PartBody { item_id: &item_id, output_index, content_index, part })
+        outbox.push(kind::PART_DONE, &PartBody { item_id, output_index, content_index, part })
     }
 }
 
@@ -419,20 +419,36 @@ mod tests {
         composer.apply(Step::Finish(Finish::Stop), &mut outbox).unwrap();
         let id = "msg_00000000000000000000000000000001";
         let at = format!(r#""item_id":"{id}","output_index":0,"content_index":0"#);
-        let part = |text: &str| format!(r#"{{"type":"output_text","text":"{text}","annotations":[],"logprobs":[]}}"#);
+        let part = |text: &str| {
+            format!(r#"{{"type":"output_text","text":"{text}","annotations":[],"logprobs":[]}}"#)
+        };
         let item = |status: &str, content: &str| {
-            format!(r#"{{"type":"message","id":"{id}","status":"{status}","role":"assistant","content":[{content}]}}"#)
+            format!(
+                r#"{{"type":"message","id":"{id}","status":"{status}","role":"assistant","content":[{content}]}}"#
+            )
         };
         let expected = [
             format!(
                 r#"{{"type":"response.output_item.added","sequence_number":3,"output_index":0,"item":{}}}"#,
                 item("in_progress", "")
             ),
-            format!(r#"{{"type":"response.content_part.added","sequence_number":4,{at},"part":{}}}"#, part("")),
-            format!(r#"{{"type":"response.output_text.delta","sequence_number":5,{at},"delta":"Hel","logprobs":[]}}"#),
-            format!(r#"{{"type":"response.output_text.delta","sequence_number":6,{at},"delta":"lo\n","logprobs":[]}}"#),
-            format!(r#"{{"type":"response.output_text.done","sequence_number":7,{at},"text":"Hello\n","logprobs":[]}}"#),
-            format!(r#"{{"type":"response.content_part.done","sequence_number":8,{at},"part":{}}}"#, part(r"Hello\n")),
+            format!(
+                r#"{{"type":"response.content_part.added","sequence_number":4,{at},"part":{}}}"#,
+                part("")
+            ),
+            format!(
+                r#"{{"type":"response.output_text.delta","sequence_number":5,{at},"delta":"Hel","logprobs":[]}}"#
+            ),
+            format!(
+                r#"{{"type":"response.output_text.delta","sequence_number":6,{at},"delta":"lo\n","logprobs":[]}}"#
+            ),
+            format!(
+                r#"{{"type":"response.output_text.done","sequence_number":7,{at},"text":"Hello\n","logprobs":[]}}"#
+            ),
+            format!(
+                r#"{{"type":"response.content_part.done","sequence_number":8,{at},"part":{}}}"#,
+                part(r"Hello\n")
+            ),
             format!(
                 r#"{{"type":"response.output_item.done","sequence_number":9,"output_index":0,"item":{}}}"#,
                 item("completed", &part(r"Hello\n"))
@@ -444,7 +460,8 @@ mod tests {
     #[test]
     fn interleaved_calls_keep_their_arguments_apart() {
         let (mut composer, mut outbox) = composer(10_000);
-        let steps = [call(0, Some("a"), ""), call(1, Some("b"), "{"), call(0, None, "{\"x\":1}"), call(1, None, "}")];
+        let steps =
+            [call(0, Some("a"), ""), call(1, Some("b"), "{"), call(0, None, "{\"x\":1}"), call(1, None, "}")];
         for step in steps.into_iter().chain([Step::Finish(Finish::Stop)]) {
             composer.apply(step, &mut outbox).unwrap();
         }
@@ -514,7 +531,9 @@ mod tests {
     #[test]
     fn at_the_token_limit_only_the_last_item_is_incomplete() {
         let (mut composer, mut outbox) = composer(10_000);
-        for step in [call(4, Some("a"), "{}"), Step::Text("cut".into()), Step::Finish(Finish::MaxOutputTokens)] {
+        for step in
+            [call(4, Some("a"), "{}"), Step::Text("cut".into()), Step::Finish(Finish::MaxOutputTokens)]
+        {
             composer.apply(step, &mut outbox).unwrap();
         }
         let status: Vec<ItemStatus> =

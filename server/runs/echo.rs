@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn what_was_given_is_echoed_as_it_was_given() {
-        let echo = echo(r#"{"temperature":0.7,"text":{"verbosity":"low"},"reasoning":{"effort":"low"},"seed":1}"#);
+        let echo =
+            echo(r#"{"temperature":0.7,"text":{"verbosity":"low"},"reasoning":{"effort":"low"},"seed":1}"#);
         assert_eq!(echo["temperature"], 0.7);
         assert_eq!(echo["text"], serde_json::json!({"format": {"type": "text"}, "verbosity": "low"}));
         assert_eq!(echo["reasoning"], serde_json::json!({"effort": "low", "summary": null}));

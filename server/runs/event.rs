@@ -51,7 +51,8 @@ impl Event {
     /// # Errors
     /// `internal` if the entry is none of ours.
     pub fn from_entry(entry: &Entry) -> Result<Self, Error> {
-        let (kind, data) = decode(&entry.payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
+        let (kind, data) =
+            decode(&entry.payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
         Ok(Self { seq: entry.seq, kind: kind.into(), data })
     }
 }
@@ -128,7 +129,8 @@ mod tests {
         let payload = outbox.take().remove(0);
         let (found, data) = decode(&payload).unwrap();
         assert_eq!(found, "response.output_text.delta");
-        let line = r#"{"type":"response.output_text.delta","sequence_number":7,"delta":"a\nb","logprobs":[]}"#;
+        let line =
+            r#"{"type":"response.output_text.delta","sequence_number":7,"delta":"a\nb","logprobs":[]}"#;
         assert_eq!(data, line);
         assert_eq!(data.as_ptr(), payload[1 + found.len()..].as_ptr(), "a slice of the entry");
     }
@@ -142,7 +144,7 @@ mod tests {
             let text = String::from_utf8(payload.to_vec()).unwrap();
             assert!(text.contains(&format!("\"sequence_number\":{expected}")), "{text}");
         }
-        assert!(outbox.is_empty() && outbox.len() == 0);
+        assert!(outbox.is_empty());
     }
 
     #[test]

@@ -37,7 +37,9 @@ const CHECKS: [(&str, Check); 18] = [
     ("reasoning", |v| right(v.is_object(), "must be an object")),
     ("text", |v| right(v.is_object(), "must be an object")),
     ("tool_choice", |v| right(v.is_string() || v.is_object(), "must be a string or an object")),
-    ("truncation", |v| right(matches!(v.as_str(), Some("auto" | "disabled")), "must be \"auto\" or \"disabled\"")),
+    ("truncation", |v| {
+        right(matches!(v.as_str(), Some("auto" | "disabled")), "must be \"auto\" or \"disabled\"")
+    }),
     ("parallel_tool_calls", |v| right(v.is_boolean(), "must be true or false")),
     ("safety_identifier", label),
     ("prompt_cache_key", label),
@@ -57,7 +59,10 @@ pub(super) fn parse(body: &[u8]) -> Result<Fields, Error> {
     let mut fields: Fields = serde_json::from_slice(body)
         .map_err(|error| Error::invalid("extra", format!("extra must be one JSON object: {error}")))?;
     if let Some(name) = TYPED.into_iter().find(|name| fields.contains_key(*name)) {
-        return Err(Error::invalid(name, format!("{name} is a field of CreateRequest and must not be in extra")));
+        return Err(Error::invalid(
+            name,
+            format!("{name} is a field of CreateRequest and must not be in extra"),
+        ));
     }
     if present(&fields, "conversation") {
         let text = "conversation is not supported: continue a response with previous_response_id";
@@ -79,7 +84,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Fields, Error> {
 /// A field's value, unless it is absent or null.
 pub(super) fn value(fields: &Fields, name: &str) -> Result<Option<Value>, Error> {
     let Some(raw) = fields.get(name) else { return Ok(None) };
-    let value: Value = serde_json::from_str(raw.get()).map_err(|error| Error::invalid(name, error.to_string()))?;
+    let value: Value =
+        serde_json::from_str(raw.get()).map_err(|error| Error::invalid(name, error.to_string()))?;
     Ok(Some(value).filter(|value| !value.is_null()))
 }
 

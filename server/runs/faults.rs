@@ -23,7 +23,8 @@ pub(super) fn not_found() -> Error {
 }
 
 pub(super) fn previous_not_found() -> Error {
-    Error::new(ErrorCode::PreviousResponseNotFound, "no response with this id").with_param("previous_response_id")
+    Error::new(ErrorCode::PreviousResponseNotFound, "no response with this id")
+        .with_param("previous_response_id")
 }
 
 pub(super) fn previous_running() -> Error {
@@ -32,7 +33,8 @@ pub(super) fn previous_running() -> Error {
 }
 
 pub(super) fn draining() -> Error {
-    Error::new(ErrorCode::Draining, "the gateway is shutting down; connect again").with_retry_after(AFTER_RESTART)
+    Error::new(ErrorCode::Draining, "the gateway is shutting down; connect again")
+        .with_retry_after(AFTER_RESTART)
 }
 
 pub(super) fn overloaded() -> Error {
@@ -67,8 +69,12 @@ pub(super) fn cut_off() -> Error {
 }
 
 pub(super) fn offset_lost(id: ResponseId, lost: Lost) -> Error {
-    let text = format!("events after this position are gone; the first that can be read is {}", lost.earliest);
-    Error::new(ErrorCode::OffsetLost, text).with_param("starting_after").with_lost(lost).with_response_id(id.to_string())
+    let text =
+        format!("events after this position are gone; the first that can be read is {}", lost.earliest);
+    Error::new(ErrorCode::OffsetLost, text)
+        .with_param("starting_after")
+        .with_lost(lost)
+        .with_response_id(id.to_string())
 }
 
 /// What a failed read means to a caller who may see the response.

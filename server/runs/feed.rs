@@ -82,7 +82,10 @@ impl Feed {
 
 impl fmt::Debug for Feed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed").field("buffered", &self.buffer.len()).field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("Feed")
+            .field("buffered", &self.buffer.len())
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }
 

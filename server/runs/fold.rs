@@ -42,7 +42,8 @@ struct Delta {
 impl Fold {
     /// Takes in the next event. A piece of an item whose beginning was evicted is left out.
     pub(super) fn apply(&mut self, payload: &Bytes) -> Result<(), Error> {
-        let (kind, data) = decode(payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
+        let (kind, data) =
+            decode(payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
         match kind {
             kind::CREATED | kind::QUEUED => return Ok(()),
             kind::IN_PROGRESS => {
@@ -81,14 +82,14 @@ impl Fold {
     }
 
     fn part(&mut self, body: PartBody) {
-        if let Some(parts) = self.output.get_mut(body.output_index).and_then(Item::parts_mut) {
+        if let Some((_, parts)) = self.output.get_mut(body.output_index).and_then(Item::parts_mut) {
             place(parts, body.content_index, body.part);
         }
     }
 
     fn text(&mut self, body: &Delta) {
         let parts = self.output.get_mut(body.output_index).and_then(Item::parts_mut);
-        if let Some(part) = parts.and_then(|parts| parts.get_mut(body.content_index)) {
+        if let Some(part) = parts.and_then(|(_, parts)| parts.get_mut(body.content_index)) {
             part.text_mut().push_str(&body.delta);
         }
     }

@@ -212,7 +212,9 @@ impl Runs {
         let head = self.0.store.head(log).await.map_err(Error::internal)?;
         let now = self.0.clock.now();
         let visible = |head: &Head| {
-            head.owner == *principal.owner() && !head.frontier.gone && head.expires_at.is_none_or(|at| at > now)
+            head.owner == *principal.owner()
+                && !head.frontier.gone
+                && head.expires_at.is_none_or(|at| at > now)
         };
         match (parsed, head.filter(visible)) {
             (Ok(id), Some(head)) => Ok(Found { id, head }),
@@ -247,10 +249,12 @@ impl Runs {
         let batch = self.0.store.read(id.log(), head.frontier.committed.previous(), last).await;
         let batch = batch.map_err(|error| faults::of_read(id, error))?;
         let payload = batch.entries.first().map(|entry| &entry.payload);
-        let (_, data) = payload.and_then(decode).ok_or_else(|| Error::internal("a closed log has no last event"))?;
+        let (_, data) =
+            payload.and_then(decode).ok_or_else(|| Error::internal("a closed log has no last event"))?;
         let carrier: Carrier = serde_json::from_slice(&data).map_err(Error::internal)?;
         let status = Status::from_byte(head.status).filter(|status| status.is_terminal());
-        let status = status.ok_or_else(|| Error::internal(format!("status {:#x} of a closed log", head.status)))?;
+        let status =
+            status.ok_or_else(|| Error::internal(format!("status {:#x} of a closed log", head.status)))?;
         Ok(Snapshot { id, status, head, json: Box::<str>::from(carrier.response).into_string().into() })
     }
 

@@ -51,7 +51,8 @@ impl FromStr for ResponseId {
 
     /// Accepts exactly what [`fmt::Display`] writes, and the same with the prefix of a chat completion.
     fn from_str(text: &str) -> Result<Self, NoSuchId> {
-        let digits = text.strip_prefix(RESPONSE_PREFIX).or_else(|| text.strip_prefix(CHAT_PREFIX)).ok_or(NoSuchId)?;
+        let digits =
+            text.strip_prefix(RESPONSE_PREFIX).or_else(|| text.strip_prefix(CHAT_PREFIX)).ok_or(NoSuchId)?;
         let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if digits.len() != DIGITS || !digits.bytes().all(lower_hex) {
             return Err(NoSuchId);

@@ -46,22 +46,18 @@ pub(super) enum PartKind {
 }
 
 impl Item {
-    pub(super) fn id(&self) -> &str {
-        match self {
-            Self::Message { id, .. } | Self::Reasoning { id, .. } | Self::FunctionCall { id, .. } => id,
-        }
-    }
-
     pub(super) fn status_mut(&mut self) -> &mut ItemStatus {
         match self {
-            Self::Message { status, .. } | Self::Reasoning { status, .. } | Self::FunctionCall { status, .. } => status,
+            Self::Message { status, .. }
+            | Self::Reasoning { status, .. }
+            | Self::FunctionCall { status, .. } => status,
         }
     }
 
-    /// The parts; a function call has none.
-    pub(super) fn parts_mut(&mut self) -> Option<&mut Vec<Part>> {
+    /// The id and the parts; a function call has none.
+    pub(super) fn parts_mut(&mut self) -> Option<(&str, &mut Vec<Part>)> {
         match self {
-            Self::Message { content, .. } | Self::Reasoning { content, .. } => Some(content),
+            Self::Message { id, content, .. } | Self::Reasoning { id, content, .. } => Some((id, content)),
             Self::FunctionCall { .. } => None,
         }
     }
@@ -95,13 +91,17 @@ impl Part {
 
     pub(super) fn text(&self) -> &str {
         match self {
-            Self::OutputText { text, .. } | Self::ReasoningText { text } | Self::Refusal { refusal: text } => text,
+            Self::OutputText { text, .. }
+            | Self::ReasoningText { text }
+            | Self::Refusal { refusal: text } => text,
         }
     }
 
     pub(super) fn text_mut(&mut self) -> &mut String {
         match self {
-            Self::OutputText { text, .. } | Self::ReasoningText { text } | Self::Refusal { refusal: text } => text,
+            Self::OutputText { text, .. }
+            | Self::ReasoningText { text }
+            | Self::Refusal { refusal: text } => text,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::runs::create::{Tenure, generation, supervise};
 use crate::runs::document::Document;
 use crate::runs::event::Outbox;
+use crate::runs::faults;
 use crate::runs::fold::Fold;
 use crate::runs::handle::{Runs, Shared};
 use crate::runs::id::ResponseId;
@@ -20,7 +21,6 @@ use crate::runs::object::{Body, State, Template};
 use crate::runs::options::OnRestart;
 use crate::runs::run::{Question, Run};
 use crate::runs::status::{Ending, Status};
-use crate::runs::faults;
 
 /// Open logs are looked for in pages of this many.
 const PAGE: usize = 256;
@@ -67,7 +67,9 @@ impl Runs {
     async fn restart(&self, id: ResponseId, head: Head) -> Result<bool, Error> {
         let shared = &self.0;
         let fold = fold(shared, id, &head).await?;
-        let Some(status) = Status::from_byte(head.status).filter(|_| !fold.produced()) else { return Ok(false) };
+        let Some(status) = Status::from_byte(head.status).filter(|_| !fold.produced()) else {
+            return Ok(false);
+        };
         let document = stored(shared, id).await?;
         let principal = Principal::local(head.owner.clone());
         let routed = shared.models.route(&document.model).await;
@@ -81,7 +83,7 @@ impl Runs {
         let asked = fold.asked();
         let mut run = Run::new(Arc::clone(shared), id, &document, template, head, status, doorstep);
         let drive = async move { run.drive(question, asked).await };
-        shared.tasks.spawn(supervise(Arc::clone(shared), id, Tenure { registered, slot }, drive));
+        shared.tasks.spawn(supervise(Arc::clone(shared), id, Tenure::new(registered, slot), drive));
         Ok(true)
     }
 }
@@ -95,7 +97,9 @@ pub(super) async fn fail(shared: &Shared, id: ResponseId, fault: &Error) -> Resu
         let head = shared.store.head(id.log()).await.map_err(Error::internal)?;
         let Some(head) = head.filter(|head| !head.frontier.closed) else { return Ok(()) };
         match shared.store.append(last_append(shared, id, &head, fault).await?).await {
-            Ok(_) | Err(WriteError::Closed | WriteError::NotFound | WriteError::Fenced { .. }) => return Ok(()),
+            Ok(_) | Err(WriteError::Closed | WriteError::NotFound | WriteError::Fenced { .. }) => {
+                return Ok(());
+            }
             Err(WriteError::Moved { .. }) => {}
             Err(other) => return Err(faults::of_write(other)),
         }

@@ -56,7 +56,7 @@ pub(super) fn check(request: CreateRequest, created_at: u64) -> Result<Document,
     };
     params.remove("instructions");
     Ok(Document {
-        version: Document::version_now(),
+        version: Document::VERSION,
         created_at,
         model: request.model,
         items,
@@ -71,7 +71,10 @@ pub(super) fn check(request: CreateRequest, created_at: u64) -> Result<Document,
 
 fn check_model(model: &str) -> Result<(), Error> {
     match model.len() {
-        0 => Err(Error::invalid("model", "model is required: the name of a model, as the list of models gives it")),
+        0 => Err(Error::invalid(
+            "model",
+            "model is required: the name of a model, as the list of models gives it",
+        )),
         1..=MAX_MODEL_BYTES => Ok(()),
         _ => Err(Error::invalid("model", format!("model must have at most {MAX_MODEL_BYTES} bytes"))),
     }
@@ -87,7 +90,9 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Error> {
             return wrong(format!("a key of metadata must have at most {MAX_METADATA_KEY_CHARS} characters"));
         }
         if value.chars().count() > MAX_METADATA_VALUE_CHARS {
-            return wrong(format!("a value of metadata must have at most {MAX_METADATA_VALUE_CHARS} characters"));
+            return wrong(format!(
+                "a value of metadata must have at most {MAX_METADATA_VALUE_CHARS} characters"
+            ));
         }
     }
     Ok(())
@@ -97,7 +102,10 @@ fn input(input: Option<Input>) -> Result<Vec<Box<RawValue>>, Error> {
     match input {
         Some(Input::Text(text)) if !text.is_empty() => {
             if text.chars().count() > MAX_INPUT_CHARS {
-                return Err(Error::invalid("input", format!("input must have at most {MAX_INPUT_CHARS} characters")));
+                return Err(Error::invalid(
+                    "input",
+                    format!("input must have at most {MAX_INPUT_CHARS} characters"),
+                ));
             }
             let content = [InputText { r#type: "input_text", text: &text }];
             Ok(vec![json::raw(&InputMessage { r#type: "message", role: "user", content })?])
@@ -142,7 +150,8 @@ mod tests {
     #[test]
     fn text_becomes_an_item_and_defaults_are_openais() {
         let document = check(text("say \"hi\"\n"), 7).unwrap();
-        let item = r#"{"type":"message","role":"user","content":[{"type":"input_text","text":"say \"hi\"\n"}]}"#;
+        let item =
+            r#"{"type":"message","role":"user","content":[{"type":"input_text","text":"say \"hi\"\n"}]}"#;
         assert_eq!(document.items[0].get(), item);
         assert!(document.store && !document.background && !document.needs_reader());
         assert_eq!(document.created_at, 7);

@@ -106,7 +106,12 @@ impl Run {
     }
 
     /// Writes an event that carries the whole object.
-    fn push_object(&mut self, kind: &'static str, status: Status, error: Option<&Error>) -> Result<(), Error> {
+    fn push_object(
+        &mut self,
+        kind: &'static str,
+        status: Status,
+        error: Option<&Error>,
+    ) -> Result<(), Error> {
         let completed_at = matches!(status, Status::Completed).then(|| self.shared.clock.now().0 / 1000);
         let (output, usage) = (self.composer.output(), self.composer.usage());
         let state = State { status, completed_at, error, output, usage };
@@ -295,7 +300,10 @@ impl Outside {
 }
 
 /// The first events of a response, and the status they leave it with.
-pub(super) fn first_events(template: &Template, background: bool) -> Result<(Vec<bytes::Bytes>, Status), Error> {
+pub(super) fn first_events(
+    template: &Template,
+    background: bool,
+) -> Result<(Vec<bytes::Bytes>, Status), Error> {
     let status = if background { Status::Queued } else { Status::InProgress };
     let state = State { status, completed_at: None, error: None, output: &[], usage: None };
     let object = template.at(state);
