@@ -70,7 +70,7 @@ pub(super) fn response(snapshot: Snapshot) -> Result<v1::Response, Error> {
         store: object.store,
         created_at: Some(seconds(object.created_at)),
         completed_at: object.completed_at.map(seconds),
-        usage: object.usage.map(usage),
+        usage: object.usage.as_ref().map(usage),
         error: object.error.map(|fault| v1::ResponseError { code: fault.code, message: fault.message }),
         incomplete_reason: incomplete_reason.to_owned(),
         cancel_reason: cancel_reason.to_owned(),
@@ -130,7 +130,7 @@ fn seconds(seconds: i64) -> Timestamp {
     Timestamp { seconds, nanos: 0 }
 }
 
-fn usage(usage: Usage) -> v1::Usage {
+fn usage(usage: &Usage) -> v1::Usage {
     v1::Usage {
         input_tokens: usage.input_tokens,
         cached_tokens: usage.input_tokens_details.cached_tokens,

@@ -8,6 +8,8 @@ mod models;
 mod responses;
 mod routes;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use models::Models;
 pub use responses::Responses;
@@ -17,7 +19,6 @@ pub use status::{status, unauthorized};
 use crate::auth::Principal;
 
 /// The principal of a call; without one it is refused (D-34).
-#[expect(clippy::result_large_err, reason = "a status is what tonic's services must return")]
 fn principal<T>(request: &tonic::Request<T>) -> Result<Principal, tonic::Status> {
     request.extensions().get::<Principal>().cloned().ok_or_else(unauthorized)
 }

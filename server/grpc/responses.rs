@@ -126,7 +126,6 @@ fn resumed_part(delivery: Delivery) -> ResumeResponse {
 }
 
 /// An enum field; a number that the contract does not name is refused.
-#[expect(clippy::result_large_err, reason = "a status is what tonic's services must return")]
 fn choice<T: TryFrom<i32>>(number: i32, param: &str) -> Result<T, Status> {
     T::try_from(number)
         .map_err(|_| status(&Error::invalid(param, format!("{param} is not a value of its enum"))))

@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tidemark_proto::v1::ErrorCode;
 
 use crate::auth::Principal;
 use crate::error::Error;
@@ -39,7 +40,7 @@ impl Runs {
             if turns.len() == MAX_CHAIN_LINKS {
                 return Err(too_long(&format!("more than {MAX_CHAIN_LINKS} responses")));
             }
-            let found = self.look_up(principal, &id).await.map_err(|_| faults::previous_not_found())?;
+            let found = self.look_up(principal, &id).await.map_err(of_link)?;
             if !found.head.frontier.closed {
                 return Err(faults::previous_running());
             }
@@ -60,14 +61,108 @@ impl Runs {
             self.0.store.document(found.id.log()).await.map_err(|_| faults::previous_not_found())?;
         let Link { mut items, previous_response_id } =
             serde_json::from_slice(&document).map_err(Error::internal)?;
-        let response = self.finished(found).await?;
+        let response = self.finished(found).await.map_err(of_link)?;
         let Output { output } = serde_json::from_slice(&response.json).map_err(Error::internal)?;
         items.extend(output);
         Ok((items, previous_response_id))
     }
 }
 
+/// A response that went away while the conversation was read is as unknown as one that was never there.
+fn of_link(error: Error) -> Error {
+    if error.code() == ErrorCode::NotFound { faults::previous_not_found() } else { error }
+}
+
 fn too_long(what: &str) -> Error {
     let text = format!("the conversation that previous_response_id continues has {what}");
     Error::invalid("previous_response_id", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use serde_json::json;
+    use tidemark_store::{Append, Caps, Close, NewLog, Seq, Store, UnixMillis, memory::MemoryStore};
+
+    use super::*;
+    use crate::runs::ResponseId;
+    use crate::runs::event::{Outbox, kind};
+    use crate::runs::status::Status;
+    use crate::runs::testing::{document, runs_over};
+
+    fn principal() -> Principal {
+        Principal::local(tidemark_store::Owner::new("alice").unwrap())
+    }
+
+    /// Stores `links` finished responses, each the continuation of the one before; gives a request that continues the last.
+    async fn conversation(store: &MemoryStore, links: usize, item_bytes: usize) -> Document {
+        let mut continuing = document();
+        for link in 1..=links {
+            let id = ResponseId::from_bytes((link as u128).to_be_bytes());
+            let item = json!({ "link": link, "text": "x".repeat(item_bytes) });
+            let stored = json!({ "items": [item], "previous_response_id": continuing.previous_response_id });
+            let mut outbox = Outbox::new(Seq::FIRST);
+            outbox.push(kind::CREATED, &json!({ "response": {} })).unwrap();
+            let entries = outbox.take();
+            let new = NewLog {
+                id: id.log(),
+                owner: principal().owner().clone(),
+                created_at: UnixMillis(0),
+                status: Status::InProgress.to_byte(),
+                document: Bytes::from(stored.to_string()),
+                entries,
+            };
+            store.create(new).await.unwrap();
+            outbox.push(kind::COMPLETED, &json!({ "response": { "output": [{ "out": link }] } })).unwrap();
+            let last = Append {
+                id: id.log(),
+                epoch: store.epoch(),
+                expected_last: Seq::FIRST,
+                status: Some(Status::Completed.to_byte()),
+                entries: outbox.take(),
+                close: Some(Close { expires_at: None }),
+            };
+            store.append(last).await.unwrap();
+            continuing.previous_response_id = Some(id.to_string());
+        }
+        continuing
+    }
+
+    #[tokio::test]
+    async fn a_conversation_of_1000_responses_is_whole_and_a_longer_one_is_refused() {
+        for (links, fits) in [(MAX_CHAIN_LINKS, true), (MAX_CHAIN_LINKS + 1, false)] {
+            let store = Arc::new(MemoryStore::new(Caps::default()));
+            let document = conversation(&store, links, 0).await;
+            let items = runs_over(store).earlier_items(&principal(), &document).await;
+            match items {
+                Ok(items) if fits => {
+                    assert_eq!(items.len(), 2 * links);
+                    assert_eq!(items[0].get(), r#"{"link":1,"text":""}"#);
+                    assert_eq!(items[1].get(), r#"{"out":1}"#);
+                    assert_eq!(items[2 * links - 1].get(), format!(r#"{{"out":{links}}}"#));
+                }
+                Err(error) if !fits => assert_eq!(error.param(), Some("previous_response_id")),
+                other => panic!("{links} links: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_conversation_above_the_limit_of_bytes_is_refused() {
+        let store = Arc::new(MemoryStore::new(Caps::default()));
+        let document = conversation(&store, 3, MAX_CHAIN_BYTES / 3).await;
+        let error = runs_over(store).earlier_items(&principal(), &document).await.unwrap_err();
+        assert_eq!((error.code(), error.param()), (ErrorCode::InvalidRequest, Some("previous_response_id")));
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_gone_makes_the_conversation_unknown() {
+        let store = Arc::new(MemoryStore::new(Caps::default()));
+        let document = conversation(&store, 3, 0).await;
+        store.purge(ResponseId::from_bytes(1_u128.to_be_bytes()).log()).await.unwrap();
+        let error = runs_over(store).earlier_items(&principal(), &document).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::PreviousResponseNotFound);
+    }
 }

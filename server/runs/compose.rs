@@ -212,13 +212,13 @@ impl Composer {
             self.open(kind, outbox)?;
         }
         let output_index = self.output.len().saturating_sub(1);
-        let Some(item) = self.output.last_mut() else { return Err(misplaced().into()) };
-        let item_id = item.id().to_owned();
-        let Some(parts) = item.parts_mut() else { return Err(misplaced().into()) };
+        let Some((item_id, parts)) = self.output.last_mut().and_then(Item::parts_mut) else {
+            return Err(misplaced().into());
+        };
         let content_index = parts.len().saturating_sub(1);
         let Some(part) = parts.last_mut() else { return Err(misplaced().into()) };
         part.text_mut().push_str(text);
-        let place = Place { item_id: &item_id, output_index, content_index };
+        let place = Place { item_id, output_index, content_index };
         let (event, logprobs) = match kind {
             PartKind::Text => (kind::TEXT_DELTA, Some([])),
             PartKind::Refusal => (kind::REFUSAL_DELTA, None),
@@ -232,7 +232,7 @@ impl Composer {
         if !self.growing {
             return None;
         }
-        self.output.last_mut()?.parts_mut()?.last().map(Part::kind)
+        self.output.last_mut()?.parts_mut()?.1.last().map(Part::kind)
     }
 
     /// Opens a part for `kind`, in the item that grows if it fits there, else in a new one.
@@ -248,11 +248,9 @@ impl Composer {
             self.open_item(kind, outbox)?;
         }
         let output_index = self.output.len().saturating_sub(1);
-        let item = self.output.last_mut().ok_or_else(misplaced)?;
-        let item_id = item.id().to_owned();
-        let parts = item.parts_mut().ok_or_else(misplaced)?;
+        let (item_id, parts) = self.output.last_mut().and_then(Item::parts_mut).ok_or_else(misplaced)?;
         let part = Part::empty(kind);
-        let body = PartBody { item_id: &item_id, output_index, content_index: parts.len(), part: &part };
+        let body = PartBody { item_id, output_index, content_index: parts.len(), part: &part };
         outbox.push(kind::PART_ADDED, &body)?;
         parts.push(part);
         Ok(())
@@ -365,12 +363,10 @@ impl Composer {
 
     fn close_part(&mut self, outbox: &mut Outbox) -> Result<(), Error> {
         let output_index = self.output.len().saturating_sub(1);
-        let item = self.output.last_mut().ok_or_else(misplaced)?;
-        let item_id = item.id().to_owned();
-        let parts = item.parts_mut().ok_or_else(misplaced)?;
+        let (item_id, parts) = self.output.last_mut().and_then(Item::parts_mut).ok_or_else(misplaced)?;
         let content_index = parts.len().saturating_sub(1);
         let part = parts.last().ok_or_else(misplaced)?;
-        let place = Place { item_id: &item_id, output_index, content_index };
+        let place = Place { item_id, output_index, content_index };
         let text = part.text();
         match part.kind() {
             PartKind::Text => outbox.push(kind::TEXT_DONE, &TextDone { place, text, logprobs: Some([]) })?,
@@ -379,7 +375,7 @@ impl Composer {
                 outbox.push(kind::REASONING_DONE, &TextDone { place, text, logprobs: None })?
             }
         }
-        outbox.push(kind::PART_DONE, &PartBody { item_id: &item_id, output_index, content_index, part })
+        outbox.push(kind::PART_DONE, &PartBody { item_id, output_index, content_index, part })
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use serde_json::value::RawValue;
 use tidemark_proto::v1::CreateRequest;
-use tidemark_store::{Health, NewLog, Owner};
+use tidemark_store::{NewLog, Owner};
 use tokio::sync::oneshot;
 
 use crate::auth::Principal;
@@ -31,11 +31,17 @@ pub struct Created {
     pub(super) attachment: Attachment,
 }
 
-/// What a run holds as long as it lives.
+/// What a run holds as long as it lives, for its drop.
 #[derive(Debug)]
 pub(super) struct Tenure {
-    pub(super) registered: Registered,
-    pub(super) slot: Slot,
+    _registered: Registered,
+    _slot: Slot,
+}
+
+impl Tenure {
+    pub(super) fn new(registered: Registered, slot: Slot) -> Self {
+        Self { _registered: registered, _slot: slot }
+    }
 }
 
 /// A response that is not in the log yet.
@@ -69,7 +75,7 @@ impl Runs {
         }
         let birth = Birth { id, owner: principal.owner().clone(), document, question, doorstep };
         let (tell, told) = oneshot::channel();
-        let tenure = Tenure { registered, slot };
+        let tenure = Tenure::new(registered, slot);
         let begin = begin(Arc::clone(shared), birth, tell);
         shared.tasks.spawn(supervise(Arc::clone(shared), id, tenure, begin));
         let snapshot = told.await.map_err(|_| Error::internal("a run ended before it began"))??;
@@ -81,9 +87,7 @@ impl Runs {
         if shared.draining.is_cancelled() {
             return Err(faults::draining());
         }
-        if let Health::Poisoned { reason } = &*shared.store.health().borrow() {
-            return Err(faults::poisoned(reason));
-        }
+        shared.store.health().borrow().check().map_err(faults::of_write)?;
         let is_low = |min: u64| shared.store.free_bytes().is_some_and(|free| free < min);
         if shared.options.min_free_bytes.is_some_and(is_low) {
             return Err(faults::storage_full());

@@ -10,13 +10,10 @@ use serde_json::value::RawValue;
 
 use crate::error::Error;
 
-/// The version of the form that this code writes. A later form gets a higher number.
-const VERSION: u32 = 1;
-
 /// A checked request, as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Document {
-    /// [`VERSION`] of the code that wrote it.
+    /// [`Self::VERSION`] of the code that wrote it.
     pub(super) version: u32,
     /// Whole seconds since 1970.
     pub(super) created_at: u64,
@@ -40,10 +37,8 @@ pub(super) struct Link {
 }
 
 impl Document {
-    /// The version that a new document gets.
-    pub(super) fn version_now() -> u32 {
-        VERSION
-    }
+    /// The form that this code writes. A later form gets a higher number.
+    pub(super) const VERSION: u32 = 1;
 
     pub(super) fn encode(&self) -> Result<Bytes, Error> {
         serde_json::to_vec(self).map(Bytes::from).map_err(Error::internal)
@@ -53,10 +48,11 @@ impl Document {
     /// `internal` for what is no document, or one of a later version.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let document: Self = serde_json::from_slice(bytes).map_err(Error::internal)?;
-        if document.version > VERSION {
+        if document.version > Self::VERSION {
             return Err(Error::internal(format!(
-                "a stored request has form {}, this is {VERSION}",
-                document.version
+                "a stored request has form {}, this is {}",
+                document.version,
+                Self::VERSION
             )));
         }
         Ok(document)
@@ -78,7 +74,7 @@ mod tests {
         let mut written = document();
         let read = Document::decode(&written.encode().unwrap()).unwrap();
         assert_eq!(format!("{read:?}"), format!("{written:?}"));
-        written.version = VERSION + 1;
+        written.version = Document::VERSION + 1;
         assert!(Document::decode(&written.encode().unwrap()).is_err());
         assert!(Document::decode(b"{}").is_err());
     }

@@ -144,7 +144,7 @@ mod tests {
             let text = String::from_utf8(payload.to_vec()).unwrap();
             assert!(text.contains(&format!("\"sequence_number\":{expected}")), "{text}");
         }
-        assert!(outbox.is_empty() && outbox.len() == 0);
+        assert!(outbox.is_empty());
     }
 
     #[test]

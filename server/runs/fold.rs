@@ -82,14 +82,14 @@ impl Fold {
     }
 
     fn part(&mut self, body: PartBody) {
-        if let Some(parts) = self.output.get_mut(body.output_index).and_then(Item::parts_mut) {
+        if let Some((_, parts)) = self.output.get_mut(body.output_index).and_then(Item::parts_mut) {
             place(parts, body.content_index, body.part);
         }
     }
 
     fn text(&mut self, body: &Delta) {
         let parts = self.output.get_mut(body.output_index).and_then(Item::parts_mut);
-        if let Some(part) = parts.and_then(|parts| parts.get_mut(body.content_index)) {
+        if let Some(part) = parts.and_then(|(_, parts)| parts.get_mut(body.content_index)) {
             part.text_mut().push_str(&body.delta);
         }
     }

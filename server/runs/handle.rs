@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tidemark_store::{Head, Health, LogId, ReadLimit, Seq, Store, UnixMillis};
+use tidemark_store::{Head, LogId, ReadLimit, Seq, Store, UnixMillis};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Principal;
@@ -260,10 +260,10 @@ impl Runs {
 
     /// Why a log is open and nobody drives it.
     fn without_run(&self) -> Error {
-        match &*self.0.store.health().borrow() {
-            Health::Poisoned { reason } => faults::poisoned(reason),
-            Health::Serving if self.0.draining.is_cancelled() => faults::draining(),
-            Health::Serving => Error::internal("an open log has no run"),
+        match self.0.store.health().borrow().check() {
+            Err(error) => faults::of_write(error),
+            Ok(()) if self.0.draining.is_cancelled() => faults::draining(),
+            Ok(()) => Error::internal("an open log has no run"),
         }
     }
 }

@@ -46,12 +46,6 @@ pub(super) enum PartKind {
 }
 
 impl Item {
-    pub(super) fn id(&self) -> &str {
-        match self {
-            Self::Message { id, .. } | Self::Reasoning { id, .. } | Self::FunctionCall { id, .. } => id,
-        }
-    }
-
     pub(super) fn status_mut(&mut self) -> &mut ItemStatus {
         match self {
             Self::Message { status, .. }
@@ -60,10 +54,10 @@ impl Item {
         }
     }
 
-    /// The parts; a function call has none.
-    pub(super) fn parts_mut(&mut self) -> Option<&mut Vec<Part>> {
+    /// The id and the parts; a function call has none.
+    pub(super) fn parts_mut(&mut self) -> Option<(&str, &mut Vec<Part>)> {
         match self {
-            Self::Message { content, .. } | Self::Reasoning { content, .. } => Some(content),
+            Self::Message { id, content, .. } | Self::Reasoning { id, content, .. } => Some((id, content)),
             Self::FunctionCall { .. } => None,
         }
     }

@@ -33,7 +33,7 @@ mod status;
 mod sweep;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -83,7 +83,7 @@ impl Runs {
         let asked = fold.asked();
         let mut run = Run::new(Arc::clone(shared), id, &document, template, head, status, doorstep);
         let drive = async move { run.drive(question, asked).await };
-        shared.tasks.spawn(supervise(Arc::clone(shared), id, Tenure { registered, slot }, drive));
+        shared.tasks.spawn(supervise(Arc::clone(shared), id, Tenure::new(registered, slot), drive));
         Ok(true)
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn check(request: CreateRequest, created_at: u64) -> Result<Document,
     };
     params.remove("instructions");
     Ok(Document {
-        version: Document::version_now(),
+        version: Document::VERSION,
         created_at,
         model: request.model,
         items,

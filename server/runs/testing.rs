@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures_util::Stream;
 use serde_json::value::RawValue;
 use tidemark_store::UnixMillis;
+use tidemark_store::memory::MemoryStore;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -19,10 +20,12 @@ use crate::clock::{Clock, millis};
 use crate::error::Error;
 use crate::runs::document::Document;
 use crate::runs::models::Models;
+use crate::runs::{Options, Runs};
+use crate::tasks::Tasks;
 
 /// A clock whose ids count from 1 and whose time is 2025-11-22 plus what tokio's clock has gone since.
 #[derive(Debug, Default)]
-pub(super) struct TestClock {
+pub(crate) struct TestClock {
     ids: AtomicU64,
     start: std::sync::OnceLock<Instant>,
 }
@@ -40,7 +43,7 @@ impl Clock for TestClock {
 
 pub(super) fn document() -> Document {
     Document {
-        version: 1,
+        version: Document::VERSION,
         created_at: 5,
         model: "m".to_owned(),
         items: vec![RawValue::from_string("{}".to_owned()).unwrap()],
@@ -53,9 +56,15 @@ pub(super) fn document() -> Document {
     }
 }
 
+/// A room over `store` whose backend says nothing.
+pub(super) fn runs_over(store: Arc<MemoryStore>) -> Runs {
+    let models = Arc::new(OneModel(Script::new([])));
+    Runs::new(store, models, Arc::new(TestClock::default()), Tasks::new(), Options::default())
+}
+
 /// One act of a scripted backend.
 #[derive(Clone, Debug)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Give(Step),
     Fail(Error),
     Wait(Duration),
@@ -71,43 +80,43 @@ pub(super) enum Act {
 
 /// A backend that plays the same acts for every question, and remembers the questions.
 #[derive(Debug, Default)]
-pub(super) struct Script {
+pub(crate) struct Script {
     acts: Vec<Act>,
     asked: Mutex<Vec<Arc<Generation>>>,
     go: Arc<Notify>,
     running: Arc<AtomicUsize>,
 }
 
-pub(super) fn text(text: &str) -> Act {
+pub(crate) fn text(text: &str) -> Act {
     Act::Give(Step::Text(text.to_owned()))
 }
 
-pub(super) fn stop() -> Act {
+pub(crate) fn stop() -> Act {
     Act::Give(Step::Finish(Finish::Stop))
 }
 
 impl Script {
-    pub(super) fn new(acts: impl IntoIterator<Item = Act>) -> Arc<Self> {
+    pub(crate) fn new(acts: impl IntoIterator<Item = Act>) -> Arc<Self> {
         Arc::new(Self { acts: acts.into_iter().collect(), ..Self::default() })
     }
 
     /// Ends one [`Act::Hold`] or [`Act::Queue`].
-    pub(super) fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         self.go.notify_one();
     }
 
-    pub(super) fn asked(&self) -> Vec<Arc<Generation>> {
+    pub(crate) fn asked(&self) -> Vec<Arc<Generation>> {
         self.asked.lock().unwrap().clone()
     }
 
     /// How many answers are being read.
-    pub(super) fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.running.load(Ordering::SeqCst)
     }
 }
 
 #[derive(Debug)]
-pub(super) struct OneModel(pub(super) Arc<Script>);
+pub(crate) struct OneModel(pub(crate) Arc<Script>);
 
 #[async_trait]
 impl Models for OneModel {

@@ -29,7 +29,8 @@ pub enum Error {
 pub fn init(log: &Log, rust_log: Option<&str>) -> Result<(), Error> {
     let filter = filter(log, rust_log)?;
     let colours = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     match log.format {
         LogFormat::Pretty => builder.with_target(false).finish().try_init()?,
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,

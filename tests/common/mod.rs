@@ -1,7 +1,15 @@
 //! What the tests of the whole have in common.
 
 #![allow(clippy::allow_attributes, dead_code, reason = "not every test binary uses everything")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs, unreachable_pub, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
 
 pub mod rest;
 pub mod scripted;

@@ -93,7 +93,9 @@ fn parse(text: &str) -> Piece {
         match line.split_once(": ") {
             Some(("event", value)) => event = Some(value.to_owned()),
             Some(("id", value)) => id = Some(value.to_owned()),
-            Some(("data", value)) => assert_eq!(data.replace(value.to_owned()), None, "one data line a frame"),
+            Some(("data", value)) => {
+                assert_eq!(data.replace(value.to_owned()), None, "one data line a frame")
+            }
             _ => panic!("a line that no frame of ours has: {line:?}"),
         }
     }
@@ -187,6 +189,10 @@ impl Client {
 
 /// The text of the first message of a response object.
 pub fn text_of(response: &Value) -> String {
-    let parts = response["output"].as_array().unwrap().iter().flat_map(|item| item["content"].as_array().into_iter().flatten());
+    let parts = response["output"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|item| item["content"].as_array().into_iter().flatten());
     parts.filter_map(|part| part["text"].as_str()).collect()
 }

@@ -112,7 +112,9 @@ fn spawn(dir: &Path, shell_prefix: Option<&str>) -> (Child, SocketAddr) {
         }
         None => Command::new(binary),
     };
-    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--config"]).arg(dir.join("tidemark.toml"));
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--config"])
+        .arg(dir.join("tidemark.toml"));
     command.arg("--data-dir").arg(dir.join("data"));
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().unwrap();

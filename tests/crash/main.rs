@@ -4,7 +4,14 @@
 //! ever got must be there with its number and its bytes, numbers must be dense, and every response must have ended with one
 //! terminal event. `TIDEMARK_ROUNDS` sets the number of rounds, `TIDEMARK_SEED` repeats one run.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -76,7 +83,10 @@ async fn run(durability: &str) {
         println!("{durability} round {}: {} responses whole", round + 1, ended.len());
     }
     let events: usize = seen.lock().unwrap().values().map(BTreeMap::len).sum();
-    assert!(events > rounds * STREAMS, "only {events} events were seen: the kills came too early to prove anything");
+    assert!(
+        events > rounds * STREAMS,
+        "only {events} events were seen: the kills came too early to prove anything"
+    );
 }
 
 /// Reads one response until it ends or the server dies; every third one is dropped and resumed on the way.
@@ -140,8 +150,10 @@ async fn check(client: &Client, seen: &Seen, ended: &mut BTreeMap<String, String
         assert_eq!(&client.snapshot(&id).await, response, "{id}");
         if status == "failed" {
             assert_eq!(response["error"]["code"], "gateway_restarted");
-            let deltas = frames.iter().filter(|frame| frame.event.as_deref() == Some("response.output_text.delta"));
-            let text: String = deltas.map(|frame| frame.json()["delta"].as_str().unwrap().to_owned()).collect();
+            let deltas =
+                frames.iter().filter(|frame| frame.event.as_deref() == Some("response.output_text.delta"));
+            let text: String =
+                deltas.map(|frame| frame.json()["delta"].as_str().unwrap().to_owned()).collect();
             assert_eq!(text_of(response), text, "{id} keeps what was put out");
         }
         let before = ended.insert(id.clone(), last.data.clone());
