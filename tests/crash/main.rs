@@ -107,7 +107,7 @@ async fn stream(client: Client, n: usize, seen: Seen) {
         last = note(&seen, &id, &frame);
         count += 1;
         if n.is_multiple_of(3) && count % 20 == 0 {
-            let path = format!("/v1/responses/{id}?stream=true&starting_after={}", last);
+            let path = format!("/v1/responses/{id}?stream=true&starting_after={last}");
             let Ok(reply) = client.get(&path).send().await else { return };
             stream = common::rest::Stream::from_reply(reply);
         }
