@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod grpc;
+pub mod json;
 pub mod runs;
 pub mod serve;
 pub mod tasks;

@@ -98,11 +98,13 @@ impl Runs {
 
 /// What a backend is asked for a request, after the items of the responses it continues.
 pub(super) fn generation(document: &Document, model: String, earlier: Vec<Box<RawValue>>) -> Generation {
+    let earlier_items = earlier.len();
     let mut items = earlier;
     items.extend(document.items.iter().cloned());
     Generation {
         model,
         items,
+        earlier: earlier_items,
         instructions: document.instructions.clone(),
         params: document.params.clone(),
         metadata: document.metadata.clone(),

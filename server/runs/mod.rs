@@ -7,6 +7,7 @@
 //!
 //! [`Runs`] is the door: everything a caller may do with responses, and the only place where ids are looked up.
 
+mod adopt;
 mod chain;
 mod compose;
 mod create;
@@ -20,11 +21,12 @@ mod fold;
 mod handle;
 mod id;
 mod item;
-mod json;
 mod live;
 mod models;
 mod object;
 mod options;
+mod output;
+mod pieces;
 mod reader;
 mod recover;
 mod request;

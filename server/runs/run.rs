@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backends::{Backend, Finish, Generation};
 use crate::error::Error;
+use crate::json;
 use crate::runs::compose::{Composer, Stop};
 use crate::runs::document::Document;
 use crate::runs::event::{Outbox, kind};
@@ -21,7 +22,6 @@ use crate::runs::faults;
 use crate::runs::feed::Feed;
 use crate::runs::handle::{Shared, Snapshot};
 use crate::runs::id::ResponseId;
-use crate::runs::json;
 use crate::runs::live::{Doorstep, Message};
 use crate::runs::object::{Body, State, Template};
 use crate::runs::options::OnRestart;
@@ -73,7 +73,7 @@ impl Run {
         status: Status,
         doorstep: Doorstep,
     ) -> Self {
-        let composer = Composer::new(Arc::clone(&shared.clock), shared.options.max_output_bytes);
+        let composer = Composer::new(Arc::clone(&shared.clock), shared.options.max_output_bytes, id);
         let outbox = Outbox::new(head.frontier.committed.next());
         let grace = document.needs_reader().then_some(shared.options.disconnect_grace);
         let outside = Outside::new(doorstep, grace, shared.options.max_time, shared.halt.clone());

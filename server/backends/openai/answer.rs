@@ -1,6 +1,7 @@
 //! The body of an answer as a stream of steps.
 //!
-//! It owns the waits, and in which order steps, errors and the end come out. It must never know what a chunk means.
+//! It owns the waits, and in which order steps, errors and the end come out. It must never know what an event means: a [`Read`]
+//! of the dialect does.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,16 +11,35 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Instant, timeout};
 
 use super::failure::{Failures, Limit};
-use super::stream::{Progress, Reader};
-use crate::backends::sse::Decoder;
+use crate::backends::sse::{Decoder, Event};
 use crate::backends::{Step, Steps};
 use crate::error::Error;
 
-/// The largest event of a server: 1 MiB (D-18).
-const MAX_EVENT: usize = 1 << 20;
-
 /// How long a server has to say what was used and `[DONE]`, once the answer is whole. What does not come is done without.
 const TRAILER_WAIT: Duration = Duration::from_secs(5);
+
+/// Where an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The reason for its end has not come.
+    Answering,
+    /// It is whole; what was used may still come.
+    Finished,
+    /// Nothing more will come.
+    Done,
+}
+
+/// Reads the events of one answer in a dialect.
+pub(super) trait Read {
+    /// Where the answer is.
+    fn progress(&self) -> Progress;
+
+    /// Reads one event, and adds its steps to `steps`.
+    ///
+    /// # Errors
+    /// What is wrong with the event, or what it reports. The steps that were added before count.
+    fn read(&mut self, event: Event<'_>, steps: &mut VecDeque<Step>) -> Result<(), Error>;
+}
 
 /// How long an answer may take to come on.
 #[derive(Clone, Copy, Debug)]
@@ -32,17 +52,19 @@ pub(super) struct Waits {
     pub(super) idle: Duration,
 }
 
-/// The steps of an answer with this body. Dropping them drops the body, and with it the connection.
-pub(super) fn steps<B>(body: B, waits: Waits, failures: Failures) -> Steps
+/// The steps of an answer with this body, whose events have at most `max_event` bytes. Dropping them drops the body, and with it
+/// the connection.
+pub(super) fn steps<B, R>(body: B, reader: R, max_event: usize, waits: Waits, failures: Failures) -> Steps
 where
+    R: Read + Send + 'static,
     B: Stream<Item = Result<Bytes, Error>> + Send + Unpin + 'static,
 {
     let answer = Answer {
         body,
         waits,
         wait: Wait::FirstByte,
-        decoder: Decoder::new(MAX_EVENT),
-        reader: Reader::new(failures.clone()),
+        decoder: Decoder::new(max_event),
+        reader,
         steps: VecDeque::new(),
         failed: None,
         failures,
@@ -53,12 +75,12 @@ where
     }))
 }
 
-struct Answer<B> {
+struct Answer<B, R> {
     body: B,
     waits: Waits,
     wait: Wait,
     decoder: Decoder,
-    reader: Reader,
+    reader: R,
     /// What was read and not yet handed out.
     steps: VecDeque<Step>,
     /// What went wrong after `steps`.
@@ -74,7 +96,7 @@ enum Wait {
     Trailer { since: Instant },
 }
 
-impl<B: Stream<Item = Result<Bytes, Error>> + Unpin> Answer<B> {
+impl<B: Stream<Item = Result<Bytes, Error>> + Unpin, R: Read> Answer<B, R> {
     async fn next(&mut self) -> Result<Option<Step>, Error> {
         loop {
             if let Some(step) = self.steps.pop_front() {
@@ -96,15 +118,21 @@ impl<B: Stream<Item = Result<Bytes, Error>> + Unpin> Answer<B> {
             }
             match self.receive().await? {
                 Some(bytes) => self.decoder.push(&bytes),
-                None => {
-                    let inside = self.decoder.inside_event();
-                    let end = self.reader.end();
-                    return end.map(|()| None).map_err(|error| {
-                        if inside { error.with_cause("inside of an event") } else { error }
-                    });
-                }
+                None => return self.end().map(|()| None),
             }
         }
+    }
+
+    /// The body has ended.
+    ///
+    /// # Errors
+    /// `backend_error` if the answer has not (S-3).
+    fn end(&self) -> Result<(), Error> {
+        if self.reader.progress() != Progress::Answering {
+            return Ok(());
+        }
+        let error = self.failures.cut_off();
+        Err(if self.decoder.inside_event() { error.with_cause("inside of an event") } else { error })
     }
 
     /// Reads one event. `false` if there is no whole one.
@@ -112,10 +140,7 @@ impl<B: Stream<Item = Result<Bytes, Error>> + Unpin> Answer<B> {
         let Some(event) = self.decoder.next_event().map_err(|error| self.failures.decode(error))? else {
             return Ok(false);
         };
-        if event.name == "error" {
-            return Err(self.failures.reported(event.data));
-        }
-        self.reader.read(event.data, &mut self.steps)?;
+        self.reader.read(event, &mut self.steps)?;
         Ok(true)
     }
 
@@ -151,6 +176,8 @@ mod tests {
 
     use super::*;
     use crate::backends::Finish;
+    use crate::backends::openai::MAX_EVENT;
+    use crate::backends::openai::chat::Reader;
 
     const FIRST_BYTE: Duration = Duration::from_secs(120);
     const IDLE: Duration = Duration::from_secs(60);
@@ -168,14 +195,15 @@ mod tests {
         })
         .filter_map(|()| future::ready(None));
         let waits = Waits { began: Instant::now(), first_byte: FIRST_BYTE, idle: IDLE };
-        steps(pieces.chain(end).boxed(), waits, Failures::new("local", None, Duration::from_secs(1)))
+        let failures = Failures::new("local", None, Duration::from_secs(1));
+        steps(pieces.chain(end).boxed(), Reader::new(failures.clone()), MAX_EVENT, waits, failures)
     }
 
     const A: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
     const STOP: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 
     fn text() -> Step {
-        Step::Text("a".to_owned())
+        Step::Text("a".into())
     }
 
     /// All that comes, and after how many seconds it ends.
