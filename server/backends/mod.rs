@@ -14,7 +14,7 @@ pub mod sse;
 mod pool;
 #[cfg(test)]
 #[path = "../../tests/common/scripted.rs"]
-mod scripted;
+pub(crate) mod scripted;
 mod settings;
 
 use std::collections::BTreeMap;

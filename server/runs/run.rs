@@ -22,7 +22,7 @@ use crate::runs::faults;
 use crate::runs::feed::Feed;
 use crate::runs::handle::{Shared, Snapshot};
 use crate::runs::id::ResponseId;
-use crate::runs::live::{Doorstep, Message};
+use crate::runs::live::{Doorstep, Fault, Message};
 use crate::runs::object::{Body, State, Template};
 use crate::runs::options::OnRestart;
 use crate::runs::status::{Cancelled, Ending, Incomplete, Status};
@@ -51,6 +51,7 @@ pub(super) struct Run {
     head: Head,
     status: Status,
     outside: Outside,
+    fault: Fault,
 }
 
 /// What a run does after something came from outside.
@@ -76,8 +77,9 @@ impl Run {
         let composer = Composer::new(Arc::clone(&shared.clock), shared.options.max_output_bytes, id);
         let outbox = Outbox::new(head.frontier.committed.next());
         let grace = document.needs_reader().then_some(shared.options.disconnect_grace);
+        let fault = Fault::clone(&doorstep.fault);
         let outside = Outside::new(doorstep, grace, shared.options.max_time, shared.halt.clone());
-        Self { shared, id, template, store: document.store, composer, outbox, head, status, outside }
+        Self { shared, id, template, store: document.store, composer, outbox, head, status, outside, fault }
     }
 
     /// Asks the backend and brings the response to its end. `asked` tells that the log says so already.
@@ -102,7 +104,7 @@ impl Run {
         let state = State { status: self.status, completed_at: None, error: None, output, usage };
         let object = json::raw(&self.template.at(state))?;
         let json = Box::<str>::from(object).into_string().into();
-        Ok(Snapshot { id: self.id, status: self.status, head: self.head.clone(), json })
+        Ok(Snapshot { id: self.id, status: self.status, head: self.head.clone(), json, fault: None })
     }
 
     /// Writes an event that carries the whole object.
@@ -202,6 +204,8 @@ impl Run {
     async fn finish(&mut self, ending: Ending) -> Result<(), Error> {
         if let Some(error) = ending.error() {
             tracing::info!(response = %self.id, %error, "a response failed");
+            // Nobody else sets it.
+            let _ = self.fault.set(error.clone());
         }
         self.composer.end(&ending, &mut self.outbox)?;
         self.push_object(ending.event(), ending.status(), ending.error())?;
@@ -260,7 +264,7 @@ struct Outside {
 
 impl Outside {
     fn new(doorstep: Doorstep, grace: Option<Duration>, max_time: Duration, halt: CancellationToken) -> Self {
-        let Doorstep { mailbox, readers } = doorstep;
+        let Doorstep { mailbox, readers, fault: _ } = doorstep;
         let out_of_time = Box::pin(sleep(max_time));
         let mut outside = Self { mailbox, readers, grace, lonely_until: None, max_time, out_of_time, halt };
         outside.count_readers();
