@@ -86,9 +86,9 @@ impl Adopted {
         draft: &mut Draft,
         outbox: &mut Outbox,
     ) -> Result<(), Error> {
-        let last = draft.output.len().saturating_sub(1);
         for seat in self.seats.iter_mut().filter(|seat| !seat.done) {
-            item_done(seat.output_index, extent.status(seat.output_index, last), draft, outbox)?;
+            let status = extent.status(seat.output_index, &draft.output);
+            item_done(seat.output_index, status, draft, outbox)?;
             seat.done = true;
         }
         Ok(())

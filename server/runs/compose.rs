@@ -85,9 +85,10 @@ pub(super) enum Extent {
 }
 
 impl Extent {
-    /// The status of the item at `index` of an output whose last item is at `last`.
-    pub(super) fn status(self, index: usize, last: usize) -> Status {
-        if self == Self::Whole || index < last { Status::Completed } else { Status::Incomplete }
+    /// What becomes of the item at `index` of this output.
+    pub(super) fn status(self, index: usize, output: &Output) -> Status {
+        let is_last = index + 1 >= output.len();
+        if self == Self::Cut && is_last { Status::Incomplete } else { Status::Completed }
     }
 }
 

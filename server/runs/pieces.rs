@@ -135,14 +135,14 @@ impl Pieces {
         draft: &mut Draft,
         outbox: &mut Outbox,
     ) -> Result<(), Error> {
-        let last = draft.output.len().saturating_sub(1);
         // Calls lie before an item that grows: the one that was opened last.
         let mut calls: Vec<Call> = std::mem::take(&mut self.calls).into_values().collect();
         calls.sort_unstable_by_key(|call| call.output_index);
         for call in calls {
-            close_call(&call, extent.status(call.output_index, last), draft, outbox)?;
+            close_call(&call, extent.status(call.output_index, &draft.output), draft, outbox)?;
         }
-        self.close_item(extent.status(last, last), draft, outbox)
+        let last = draft.output.len().saturating_sub(1);
+        self.close_item(extent.status(last, &draft.output), draft, outbox)
     }
 
     fn text(

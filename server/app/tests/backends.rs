@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tidemark_proto::v1::ErrorCode;
 
 use super::*;
+use crate::backends::Models;
 use crate::backends::scripted::{Gate, answer, chunk, event, finish, response, tell};
-use crate::backends::{Models, Settings};
 use crate::runs::Status;
 
 const BOTH: [Dialect; 2] = [Dialect::Chat, Dialect::Responses];
@@ -214,18 +214,19 @@ fn begun(dialect: Dialect) -> Vec<Act> {
 
 #[tokio::test]
 async fn each_limit_of_time_ends_a_response_and_is_named() {
-    let change: [(&str, fn(&mut Settings)); 2] = [
-        ("first_byte_timeout", |settings| settings.first_byte_timeout = SHORT),
-        ("idle_timeout", |settings| settings.idle_timeout = SHORT),
-    ];
     for dialect in BOTH {
-        for (name, change) in change {
+        for name in ["first_byte_timeout", "idle_timeout"] {
             let server = Scripted::start().await.unwrap();
             server.script("m", if name == "idle_timeout" { begun(dialect) } else { vec![Act::HangForever] });
             let mut settings = settings("local", &server, dialect);
             // The list of models, too, has the time of a first byte.
             settings.models = Models::List(vec!["m".to_owned()]);
-            change(&mut settings);
+            let limit = if name == "idle_timeout" {
+                &mut settings.idle_timeout
+            } else {
+                &mut settings.first_byte_timeout
+            };
+            *limit = SHORT;
             let failed = Room::new(vec![settings]).run(request()).await;
             let fault = failed.fault.unwrap();
             assert_eq!((failed.status, fault.code()), (Status::Failed, ErrorCode::BackendTimeout));

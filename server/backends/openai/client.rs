@@ -3,7 +3,7 @@
 //! It owns the connections: how a request is sent and which answers are taken. It must never know what is in a body.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -126,7 +126,7 @@ impl Client {
         match response.status() {
             status if status.is_success() => Ok(response),
             status => {
-                let retry_after = retry_after(status, response.headers(), SystemTime::now());
+                let retry_after = retry_after(status, response.headers());
                 let error = self.failures.status(status, &beginning(response).await);
                 Err(match retry_after {
                     Some(wait) => error.with_retry_after(wait),
@@ -213,20 +213,18 @@ impl Backend for Client {
     }
 }
 
-/// When a server that has too much to do says that it will have time again.
-fn retry_after(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+/// When a server that has too much to do says that it will have time again. A date counts from the server's own.
+fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return None;
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let exact = text("retry-after-ms").and_then(|text| text.parse().ok()).map(Duration::from_millis);
-    let said = || {
-        let text = text("retry-after")?;
-        let date =
-            || httpdate::parse_http_date(text).ok().map(|date| date.duration_since(now).unwrap_or_default());
-        text.parse().ok().map(Duration::from_secs).or_else(date)
-    };
-    exact.or_else(said).map(|wait| wait.min(MAX_RETRY_AFTER))
+    let number = |name: &str| text(name).and_then(|text| text.parse().ok());
+    let date = |name: &str| text(name).and_then(|text| httpdate::parse_http_date(text).ok());
+    let wait = number("retry-after-ms").map(Duration::from_millis);
+    let wait = wait.or_else(|| number("retry-after").map(Duration::from_secs));
+    let wait = wait.or_else(|| date("retry-after")?.duration_since(date("date")?).ok());
+    wait.map(|wait| wait.min(MAX_RETRY_AFTER))
 }
 
 fn is_event_stream(content_type: &str) -> bool {
@@ -434,6 +432,27 @@ mod tests {
         }
         let server = scripted(vec![Act::Status(400, "why".into(), "text/plain")]).await;
         assert_eq!(failure(&client(&server.base_url())).await.cause(), Some("why"));
+    }
+
+    #[test]
+    fn a_busy_server_says_when_it_will_have_time() {
+        let now = ("date", "Wed, 21 Oct 2015 07:28:00 GMT");
+        for (status, headers, seconds) in [
+            (429, vec![("retry-after", " 7 ")], Some(7.0)),
+            (503, vec![("retry-after", "7"), ("retry-after-ms", "1500")], Some(1.5)),
+            (429, vec![("retry-after", "Wed, 21 Oct 2015 07:28:30 GMT"), now], Some(30.0)),
+            (429, vec![("retry-after", "Wed, 21 Oct 2015 07:28:30 GMT")], None),
+            (429, vec![("retry-after", "Wed, 21 Oct 2015 07:00:00 GMT"), now], None),
+            (429, vec![("retry-after", "99999999999")], Some(3600.0)),
+            (429, vec![("retry-after", "-1")], None),
+            (429, vec![], None),
+            (500, vec![("retry-after", "7")], None),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let pairs = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let found = retry_after(status, &pairs.collect());
+            assert_eq!(found.map(|wait| wait.as_secs_f64()), seconds, "{headers:?}");
+        }
     }
 
     #[tokio::test]
