@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 
 use crate::tree::read;
 
-/// The rules of what is built so far, by family.
+/// The rules of what is built so far, by family. W-26 comes with the compaction of D-19.
 const RULES: [(&str, &[RangeInclusive<u32>]); 3] = [
     ("D", &[1..=18, 20..=28, 30..=30, 32..=32, 36..=38, 41..=41]),
     ("S", &[1..=3, 10..=11]),
-    ("W", &[1..=6, 9..=9, 12..=28, 30..=31]),
+    ("W", &[1..=6, 9..=9, 12..=25, 27..=28, 30..=31]),
 ];
 
 /// A cell for a rule that has no test yet.
@@ -67,7 +67,6 @@ fn every_test_that_is_named_exists() {
 }
 
 #[test]
-#[ignore = "rooms that are built side by side name their tests when they come together"]
 fn no_rule_is_open() {
     let open: Vec<_> = table().into_iter().filter(|(_, cell)| cell == OPEN).map(|(rule, _)| rule).collect();
     assert!(open.is_empty(), "no test proves {open:?}");
