@@ -53,7 +53,7 @@ pub(super) struct Waits {
 }
 
 /// The steps of an answer with this body, whose events have at most `max_event` bytes. Dropping them drops the body, and with it
-/// the connection.
+/// the connection; before the end, the log says so.
 pub(super) fn steps<B, R>(body: B, reader: R, max_event: usize, waits: Waits, failures: Failures) -> Steps
 where
     R: Read + Send + 'static,
@@ -67,11 +67,13 @@ where
         reader,
         steps: VecDeque::new(),
         failed: None,
+        over: false,
         failures,
     };
     Box::pin(stream::try_unfold(answer, |mut answer| async move {
-        let step = answer.next().await?;
-        Ok(step.map(|step| (step, answer)))
+        let step = answer.next().await;
+        answer.over = !matches!(step, Ok(Some(_)));
+        Ok(step?.map(|step| (step, answer)))
     }))
 }
 
@@ -85,7 +87,17 @@ struct Answer<B, R> {
     steps: VecDeque<Step>,
     /// What went wrong after `steps`.
     failed: Option<Error>,
+    /// Whether the end, or what went wrong, was handed out.
+    over: bool,
     failures: Failures,
+}
+
+impl<B, R> Drop for Answer<B, R> {
+    fn drop(&mut self) {
+        if !self.over {
+            tracing::info!(backend = self.failures.backend(), "an answer is given up, its connection closed");
+        }
+    }
 }
 
 /// What is waited for.
