@@ -1,25 +1,31 @@
-"""Starts the real binary and gives every test a stock OpenAI client of an owner of its own."""
+"""Starts the real binary and gives every test a stock OpenAI client of an owner of its own.
 
+With TIDEMARK_TEST_BRIDGE set the clients talk to a bridge alone, in front of the gateway.
+"""
+
+import os
 import uuid
 
 import pytest
-from gateway import Gateway
+from gateway import Bridge, Gateway
 from openai import OpenAI
 from scripted import Scripted
 
 
 @pytest.fixture(scope="session")
 def start_gateway(tmp_path_factory):
-    """Starts gateways with these settings; at the end each must stop well when it is asked to."""
+    """Starts gateways with these settings, or bridges to them; at the end each must stop well when it is asked to."""
     started = []
 
     def start(settings=""):
         started.append(Gateway(tmp_path_factory.mktemp("tidemark"), settings).start())
+        if "TIDEMARK_TEST_BRIDGE" in os.environ:
+            started.append(Bridge(tmp_path_factory.mktemp("bridge"), started[-1].url).start())
         return started[-1]
 
     yield start
-    codes = [gateway.stop() for gateway in started]
-    assert not any(codes), "\n".join(gateway.log() for gateway in started)
+    codes = [server.stop() for server in reversed(started)]
+    assert not any(codes), "\n".join(server.log() for server in started)
 
 
 @pytest.fixture(scope="session")

@@ -13,28 +13,25 @@ STOP_SECONDS = 40
 LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:[1-9][0-9]*)\n")
 
 
-class Gateway:
-    """A gateway with these settings (TOML). It can be killed and started again over the same data, on another port."""
+class Server:
+    """The binary with these arguments. It can be killed and started again, on another port."""
 
-    def __init__(self, directory, settings=""):
+    def __init__(self, directory, *arguments):
         self.directory = Path(directory)
-        self.settings = self.directory / "tidemark.toml"
-        self.settings.write_text(settings)
+        self.command = [BINARY, *map(str, arguments), "--listen", "127.0.0.1:0", "--admin", "off"]
         self.process = None
         self.url = None
 
     def start(self):
         """Starts it, and reads its address from the first line that it prints."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("TIDEMARK_", "RUST_LOG"))}
-        flags = {"--config": self.settings, "--listen": "127.0.0.1:0", "--admin": "off", "--data-dir": self.directory / "data"}
-        command = [BINARY, *(str(word) for pair in flags.items() for word in pair)]
         with open(self.directory / "log", "ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
+            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
         line = self.process.stdout.readline()
         found = LISTENING.fullmatch(line)
         if not found:
             self.kill()
-            raise RuntimeError(f"the gateway did not start: {line!r}\n{self.log()}")
+            raise RuntimeError(f"{self.command} did not start: {line!r}\n{self.log()}")
         self.url = found[1]
         return self
 
@@ -54,6 +51,22 @@ class Gateway:
         try:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            raise RuntimeError(f"the gateway did not stop within {STOP_SECONDS} s\n{self.log()}") from None
+            raise RuntimeError(f"{self.command} did not stop within {STOP_SECONDS} s\n{self.log()}") from None
         finally:
             self.kill()
+
+
+class Gateway(Server):
+    """A gateway with these settings (TOML)."""
+
+    def __init__(self, directory, settings=""):
+        config = Path(directory) / "tidemark.toml"
+        config.write_text(settings)
+        super().__init__(directory, "serve", "--config", config, "--data-dir", Path(directory) / "data")
+
+
+class Bridge(Server):
+    """A bridge alone, in front of a gateway elsewhere."""
+
+    def __init__(self, directory, gateway):
+        super().__init__(directory, "bridge", "--gateway", gateway)
