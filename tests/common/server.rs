@@ -174,7 +174,7 @@ fn spawn(dir: &Path, data_dir: &Path, shell_prefix: Option<&str>) -> (Child, Soc
 /// A bridge with the settings of the server, if the tests are to run through one.
 fn bridge_before(dir: &Path, gateway: SocketAddr) -> Option<Bridge> {
     std::env::var_os(BRIDGE_ENV)?;
-    let config = fs::read_to_string(dir.join("tidemark.toml")).unwrap();
+    let config = fs::read_to_string(dir.join(CONFIG)).unwrap();
     Some(Bridge::start_with(&format!("http://{gateway}"), &config))
 }
 

@@ -31,7 +31,7 @@ use crate::setup::{Stage, ask_streamed, demo, paced};
 
 /// A connection to a server.
 pub(crate) async fn channel(server: &Server) -> Channel {
-    Channel::from_shared(server.url()).unwrap().connect().await.unwrap()
+    Channel::from_shared(server.gateway_url()).unwrap().connect().await.unwrap()
 }
 
 /// A client of the responses of a server.
