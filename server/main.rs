@@ -43,12 +43,18 @@ fn run_serve(serve: &Serve) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(exit::FAILED, &format!("cannot start the runtime: {error}")),
     };
-    match runtime.block_on(app::serve(&config, |banner| print(&banner.to_string()))) {
+    let served = runtime.block_on(app::serve(&config, |banner| print(&banner.to_string())));
+    // Whatever still blocks on the disk shall not hold up the end of the process.
+    runtime.shutdown_background();
+    match served {
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {
             let code = match failure {
                 Failure::Open(_) | Failure::Store(_) => exit::STORE,
-                Failure::Listen { .. } | Failure::System { .. } | Failure::Start { .. } => exit::FAILED,
+                Failure::Listen { .. }
+                | Failure::System { .. }
+                | Failure::Start { .. }
+                | Failure::Stuck(_) => exit::FAILED,
             };
             fail(code, &with_causes(&failure))
         }

@@ -20,6 +20,7 @@ mod fold;
 mod handle;
 mod id;
 mod item;
+mod journal;
 mod json;
 mod live;
 mod models;

@@ -13,7 +13,7 @@ use crate::config::{Backend, BackendKind, Config, Durability, Models};
 pub struct Banner<'c> {
     /// The address that is bound.
     pub address: SocketAddr,
-    /// The address of the health pages; absent = none.
+    /// The address of the health pages and the figures; absent = none.
     pub admin: Option<SocketAddr>,
     /// The settings in force.
     pub config: &'c Config,
@@ -41,6 +41,7 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "listening on http://{address}")?;
         if let Some(admin) = self.admin {
             writeln!(f, "  health    http://{admin}/health/ready")?;
+            writeln!(f, "  metrics   http://{admin}/metrics")?;
         }
         writeln!(f, "  data      {} ({})", server.data_dir.display(), survives(server.durability))?;
         let backends = self.config.backends.iter().map(describe).collect::<Vec<_>>();
@@ -108,6 +109,7 @@ mod tests {
         insta::assert_snapshot!(banner("", Some("127.0.0.1:4701")), @r#"
         listening on http://127.0.0.1:4711
           health    http://127.0.0.1:4701/health/ready
+          metrics   http://127.0.0.1:4701/metrics
           data      ./tidemark-data (sync: every event survives a power cut before it is seen)
           backends  demo (built in)
 

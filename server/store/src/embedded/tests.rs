@@ -304,5 +304,5 @@ async fn logs_that_ended_leave_memory() {
     for id in ids {
         assert_eq!(read_all(&tested, id, None).await.len(), 2);
     }
-    assert_eq!(store.logs_in_memory(), 0);
+    assert_eq!(store.usage().logs_in_memory, 0);
 }
