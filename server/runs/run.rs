@@ -219,7 +219,10 @@ impl Run {
     /// Commits what is left, the terminal event and the status as one step (D-17).
     async fn finish(&mut self, ending: Ending) -> Result<(), Error> {
         if let Some(error) = ending.error() {
-            tracing::info!(response = %self.id, %error, "a response failed");
+            tracing::info!(response = %self.id, error = error.for_log(), "a response failed");
+            if let Some(quote) = error.quote() {
+                tracing::trace!(response = %self.id, quote, "what the backend said");
+            }
         }
         self.composer.end(&ending, &mut self.outbox)?;
         self.push_object(ending.event(), ending.status(), ending.error())?;

@@ -84,7 +84,7 @@ mod tests {
 
     use axum::body::Body;
     use axum::routing::{get, post};
-    use http::{Method, StatusCode};
+    use http::{Method, StatusCode, Version};
     use http_body_util::BodyExt;
     use tidemark_proto::names::OWNER;
     use tonic::{Code, Status};
@@ -247,7 +247,8 @@ mod tests {
             (Method::POST, "/grpc.health.v1.Health/Made-up", grpc),
             (Method::POST, "/no.such/Thing", grpc),
         ] {
-            let request = Request::builder().method(method).uri(path).header("host", "localhost");
+            let request = Request::builder().version(Version::HTTP_2).method(method).uri(path);
+            let request = request.header("host", "localhost");
             let request =
                 kind.into_iter().fold(request, |request, kind| request.header("content-type", kind));
             let reply = stack.clone().oneshot(request.body(Body::from(vec![0; 5])).unwrap()).await.unwrap();

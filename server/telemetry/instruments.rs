@@ -92,6 +92,11 @@ impl Durations {
         self.0.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
+    /// How many were noted.
+    pub fn count(&self) -> u64 {
+        self.distribution().counts.iter().sum()
+    }
+
     pub(super) fn distribution(&self) -> Distribution {
         let counts = std::array::from_fn(|index| {
             self.0.counts.get(index).map_or(0, |count| count.load(Ordering::Relaxed))

@@ -213,7 +213,7 @@ impl Page<'_> {
             self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
         let Distribution { counts, sum } = durations.distribution();
         let ends = BUCKETS_MS.iter().map(|millis| std::time::Duration::from_millis(*millis).as_secs_f64());
-        let buckets: Vec<_> = ends.chain([f64::MAX]).zip(counts).collect();
+        let buckets: Vec<_> = ends.chain([f64::INFINITY]).zip(counts).collect();
         encoder.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)
     }
 }

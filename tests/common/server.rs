@@ -21,23 +21,32 @@ pub fn patience() -> Duration {
 pub struct Server {
     child: Child,
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     dir: tempfile::TempDir,
-    shell_prefix: Option<String>,
+    how: How,
+}
+
+/// How a server is started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// Shell commands before the server takes the shell's place: limits, signals.
+    pub prefix: Option<&'static str>,
+    /// Whether it has an admin port, a free one.
+    pub admin: bool,
 }
 
 impl Server {
     /// Starts a server with this configuration on a free port; its data live until the value is dropped.
     pub fn start(config: &str) -> Self {
-        Self::start_behind(config, None)
+        Self::start_as(config, How::default())
     }
 
-    /// Like [`Self::start`], with shell commands before the server takes the shell's place: limits, signals.
-    pub fn start_behind(config: &str, shell_prefix: Option<&str>) -> Self {
+    /// Like [`Self::start`], in another way.
+    pub fn start_as(config: &str, how: How) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("tidemark.toml"), config).unwrap();
-        let shell_prefix = shell_prefix.map(str::to_owned);
-        let (child, address) = spawn(dir.path(), shell_prefix.as_deref());
-        Self { child, address, dir, shell_prefix }
+        let (child, address, admin) = spawn(dir.path(), how);
+        Self { child, address, admin, dir, how }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -47,6 +56,11 @@ impl Server {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// `http://127.0.0.1:PORT` of the admin port.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin.unwrap())
     }
 
     pub fn pid(&self) -> u32 {
@@ -87,7 +101,7 @@ impl Server {
 
     /// Starts it again over the same data, on another port.
     pub fn restart(&mut self) {
-        (self.child, self.address) = spawn(self.dir.path(), self.shell_prefix.as_deref());
+        (self.child, self.address, self.admin) = spawn(self.dir.path(), self.how);
     }
 }
 
@@ -101,10 +115,10 @@ impl Drop for Server {
     }
 }
 
-fn spawn(dir: &Path, shell_prefix: Option<&str>) -> (Child, SocketAddr) {
+fn spawn(dir: &Path, how: How) -> (Child, SocketAddr, Option<SocketAddr>) {
     let stderr = fs::OpenOptions::new().create(true).append(true).open(dir.join("stderr")).unwrap();
     let binary = env!("CARGO_BIN_EXE_tidemark");
-    let mut command = match shell_prefix {
+    let mut command = match how.prefix {
         Some(prefix) => {
             let mut shell = Command::new("bash");
             shell.arg("-c").arg(format!("{prefix}\nexec \"$0\" \"$@\"")).arg(binary);
@@ -112,22 +126,29 @@ fn spawn(dir: &Path, shell_prefix: Option<&str>) -> (Child, SocketAddr) {
         }
         None => Command::new(binary),
     };
+    let admin = if how.admin { "127.0.0.1:0" } else { "off" };
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--config"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin", admin, "--config"])
         .arg(dir.join("tidemark.toml"));
     command.arg("--data-dir").arg(dir.join("data"));
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-        let (_, rest) = line.split_once("listening on http://")?;
-        rest.split_whitespace().next()?.parse().ok()
-    });
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let address = address_after("listening on http://", &mut lines);
+    let admin = how.admin.then(|| address_after("metrics   http://", &mut lines)).flatten();
     // Whatever else it prints must not fill the pipe.
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    std::thread::spawn(move || lines.for_each(drop));
     let Some(address) = address else {
         let _ = child.wait();
         panic!("the server did not start:\n{}", fs::read_to_string(dir.join("stderr")).unwrap());
     };
-    (child, address)
+    (child, address, admin)
+}
+
+/// The address on the first line that has these words before it.
+fn address_after(words: &str, lines: &mut impl Iterator<Item = String>) -> Option<SocketAddr> {
+    lines.find_map(|line| {
+        let (_, rest) = line.split_once(words)?;
+        rest.split(['/', ' ']).next()?.parse().ok()
+    })
 }
