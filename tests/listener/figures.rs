@@ -7,7 +7,7 @@ use crate::common::server::{How, Server};
 use crate::until;
 
 /// The page.
-pub async fn page(server: &Server) -> String {
+pub(crate) async fn page(server: &Server) -> String {
     let url = format!("{}/metrics", server.admin_url());
     let reply = Client::new(&url).get("").send().await.unwrap();
     let kind = reply.headers()["content-type"].to_str().unwrap().to_owned();
@@ -16,7 +16,7 @@ pub async fn page(server: &Server) -> String {
 }
 
 /// One value, by its name with labels; 0 if it is not there yet.
-pub async fn value(server: &Server, name: &str) -> f64 {
+pub(crate) async fn value(server: &Server, name: &str) -> f64 {
     let page = page(server).await;
     let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.map_or(0.0, |value| value.parse().unwrap())

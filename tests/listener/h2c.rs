@@ -12,16 +12,16 @@ use crate::common::server::Server;
 use crate::in_time;
 
 /// One connection.
-pub struct Connection {
-    pub requests: SendRequest<Bytes>,
+pub(crate) struct Connection {
+    pub(crate) requests: SendRequest<Bytes>,
     /// Ends with the connection.
-    pub task: JoinHandle<Result<(), h2::Error>>,
+    pub(crate) task: JoinHandle<Result<(), h2::Error>>,
     authority: String,
 }
 
 impl Connection {
     /// Opens one whose streams take `window` bytes before they must be let go on.
-    pub async fn open(server: &Server, window: u32) -> Self {
+    pub(crate) async fn open(server: &Server, window: u32) -> Self {
         let socket = TcpStream::connect(server.address()).await.unwrap();
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(window).initial_connection_window_size(1 << 24);
@@ -31,13 +31,13 @@ impl Connection {
     }
 
     /// A POST of JSON.
-    pub async fn post(&mut self, path: &str, body: &serde_json::Value) -> Response<RecvStream> {
+    pub(crate) async fn post(&mut self, path: &str, body: &serde_json::Value) -> Response<RecvStream> {
         let request = self.request(path).header("content-type", "application/json").body(()).unwrap();
         self.send(request, Some(body.to_string().into())).await
     }
 
     /// A gRPC call with one message.
-    pub async fn grpc(&mut self, method: &str, message: &impl Message) -> Response<RecvStream> {
+    pub(crate) async fn grpc(&mut self, method: &str, message: &impl Message) -> Response<RecvStream> {
         let mut framed = vec![0];
         framed.extend_from_slice(&u32::try_from(message.encoded_len()).unwrap().to_be_bytes());
         message.encode(&mut framed).unwrap();
@@ -46,7 +46,7 @@ impl Connection {
     }
 
     /// A gRPC call whose message never comes.
-    pub async fn grpc_without_message(&mut self, method: &str) -> Response<RecvStream> {
+    pub(crate) async fn grpc_without_message(&mut self, method: &str) -> Response<RecvStream> {
         let request = self.grpc_request(method);
         self.send(request, None).await
     }
@@ -64,7 +64,7 @@ impl Connection {
     }
 
     /// Sends a request; without a body it is left unfinished.
-    pub async fn send(&mut self, request: Request<()>, body: Option<Bytes>) -> Response<RecvStream> {
+    pub(crate) async fn send(&mut self, request: Request<()>, body: Option<Bytes>) -> Response<RecvStream> {
         let mut requests = in_time("room for a stream", self.requests.clone().ready()).await.unwrap();
         let (reply, mut stream) = requests.send_request(request, false).unwrap();
         if let Some(body) = body {
@@ -78,7 +78,7 @@ impl Connection {
 }
 
 /// Reads a body to its end and takes all of it.
-pub async fn whole(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
+pub(crate) async fn whole(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
     let mut bytes = Vec::new();
     while let Some(data) = in_time("the next bytes", body.data()).await {
         let data = data?;
@@ -89,7 +89,7 @@ pub async fn whole(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
 }
 
 /// Reads what comes of a body without taking any of it, until it ends.
-pub async fn stalled(body: &mut RecvStream) -> Option<h2::Error> {
+pub(crate) async fn stalled(body: &mut RecvStream) -> Option<h2::Error> {
     while let Some(data) = in_time("the end of a stalled stream", body.data()).await {
         if let Err(error) = data {
             return Some(error);
