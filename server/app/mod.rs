@@ -6,6 +6,8 @@
 //! everything else goes on; runs end or are ended; then no new connections, readers are sent away to resume later, and the store
 //! is closed.
 
+mod bridge;
+mod gateway;
 mod models;
 mod settings;
 
@@ -25,6 +27,9 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use uuid::Uuid;
+
+pub use bridge::bridge;
+pub use gateway::{Gateway, NoGateway};
 
 use crate::backends::Pool;
 use crate::clock::{Clock, SystemClock};
@@ -102,9 +107,7 @@ impl Failure {
 pub async fn serve(config: &Config, ready: impl FnOnce(Banner<'_>)) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::system("listen for signals"))?;
     let metrics = Metrics::new();
-    let listener = bind(config.server.listen, config, serve::connections(), &metrics)?;
-    let admin = config.server.admin.map(|address| bind(address, config, ADMIN_CONNECTIONS, &metrics));
-    let admin = admin.transpose()?;
+    let (listener, admin) = bind(config, &metrics)?;
     let (address, admin_address) = (listener.address(), admin.as_ref().map(Listener::address));
     let app = App::start(config, metrics, listener, admin).await?;
     ready(Banner { address, admin: admin_address, config });
@@ -121,14 +124,15 @@ pub async fn serve(config: &Config, ready: impl FnOnce(Banner<'_>)) -> Result<()
     reason.map_or(stopped, |reason| Err(Failure::Store(reason)))
 }
 
-fn bind(
-    address: SocketAddr,
-    config: &Config,
-    connections: usize,
-    metrics: &Metrics,
-) -> Result<Listener, Failure> {
-    let bounds = Bounds::new(&config.server, connections);
-    Listener::bind(address, bounds, metrics.serve()).map_err(|source| Failure::Listen { address, source })
+/// The public port, and the one for the operator if there is one.
+fn bind(config: &Config, metrics: &Metrics) -> Result<(Listener, Option<Listener>), Failure> {
+    let bind = |address, connections| {
+        let bounds = Bounds::new(&config.server, connections);
+        Listener::bind(address, bounds, metrics.serve()).map_err(|source| Failure::Listen { address, source })
+    };
+    let public = bind(config.server.listen, serve::connections())?;
+    let admin = config.server.admin.map(|address| bind(address, ADMIN_CONNECTIONS)).transpose()?;
+    Ok((public, admin))
 }
 
 fn poisoned(health: &watch::Receiver<StoreHealth>) -> String {
@@ -278,19 +282,29 @@ fn public(
     clock: Arc<dyn Clock>,
     metrics: &Metrics,
 ) -> Result<Router, Failure> {
-    let methods = grpc::methods().map_err(Failure::start("cannot read the contract"))?;
     let clients = Clients::new(grpc::responses_server(runs.clone()), grpc::models_server(runs.clone()));
-    let bridge = tidemark_bridge::Options::new(config.server.body_limit.as_usize());
-    let rest = tidemark_bridge::router(clients, bridge.map_err(Failure::start("server.body_limit"))?);
+    let rest = tidemark_bridge::router(clients, bridge_options(config)?);
+    let methods = grpc::methods().map_err(Failure::start("cannot read the contract"))?;
+    let record = Record::new(methods, metrics.serve());
+    Ok(serve::app(routes, rest, &stack_options(config, clock, record)))
+}
+
+/// What the settings mean to the bridge, in this process or alone.
+fn bridge_options(config: &Config) -> Result<tidemark_bridge::Options, Failure> {
+    let options = tidemark_bridge::Options::new(config.server.body_limit.as_usize());
+    options.map_err(Failure::start("server.body_limit"))
+}
+
+/// What the settings mean to the layers before it.
+fn stack_options(config: &Config, clock: Arc<dyn Clock>, record: Record) -> serve::Options {
     let (listen, hosts, origins) =
         (config.server.listen.ip(), config.server.hosts.clone(), config.cors.origins.clone());
-    let options = serve::Options {
+    serve::Options {
         visitors: Visitors::new(listen, hosts, origins.clone()),
         origins,
         request_ids: RequestIds::new(move || Uuid::from_bytes(clock.new_id())),
-        record: Record::new(methods, metrics.serve()),
-    };
-    Ok(serve::app(routes, rest, &options))
+        record,
+    }
 }
 
 impl From<Error> for Failure {

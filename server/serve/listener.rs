@@ -25,7 +25,7 @@ use crate::config;
 use crate::telemetry::ServeMeters;
 
 /// Streams that one HTTP/2 connection may have open at once.
-const MAX_CONCURRENT_STREAMS: u32 = 1024;
+pub const MAX_CONCURRENT_STREAMS: u32 = 1024;
 
 /// How often an HTTP/2 client is asked whether it is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);

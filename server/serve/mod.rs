@@ -20,11 +20,11 @@ mod stack;
 mod stall;
 
 pub use admin::{Health, admin};
-pub use banner::Banner;
+pub use banner::{Banner, BridgeBanner};
 pub use completion::Record;
 pub use descriptors::connections;
-pub use listener::{Bounds, Control, Listener};
+pub use listener::{Bounds, Control, Listener, MAX_CONCURRENT_STREAMS};
 pub use origin::Visitors;
 pub use request_id::{RequestId, RequestIds};
 pub use shutdown::{Drained, Signals, drain};
-pub use stack::{Options, app};
+pub use stack::{Options, app, rest};

@@ -11,6 +11,8 @@
     reason = "tests"
 )]
 
+pub mod bridge;
+pub mod model;
 pub mod rest;
 pub mod scripted;
 pub mod server;

@@ -11,6 +11,16 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::bridge::Bridge;
+
+/// If this is set, every server has a bridge alone in front of it, which [`Server::url`] names: so the tests of the REST surface
+/// run against that form too (D-2).
+const BRIDGE_ENV: &str = "TIDEMARK_TEST_BRIDGE";
+
+/// What a process says before its address, and before that of its admin port.
+const LISTENING: &str = "listening on http://";
+const METRICS: &str = "metrics   http://";
+
 /// How long a server may take to start or stop. `TIDEMARK_TEST_PATIENCE` (seconds) raises it on slow machines.
 pub fn patience() -> Duration {
     let seconds = std::env::var("TIDEMARK_TEST_PATIENCE").ok().and_then(|text| text.parse().ok());
@@ -23,7 +33,9 @@ pub struct Server {
     address: SocketAddr,
     admin: Option<SocketAddr>,
     dir: tempfile::TempDir,
+    data_dir: PathBuf,
     how: How,
+    bridge: Option<Bridge>,
 }
 
 /// How a server is started.
@@ -43,14 +55,30 @@ impl Server {
 
     /// Like [`Self::start`], in another way.
     pub fn start_as(config: &str, how: How) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("tidemark.toml"), config).unwrap();
-        let (child, address, admin) = spawn(dir.path(), how);
-        Self { child, address, admin, dir, how }
+        Self::launch(config, None, how)
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Like [`Self::start`], over data that lie elsewhere and stay.
+    pub fn start_over(config: &str, data_dir: &Path) -> Self {
+        Self::launch(config, Some(data_dir), How::default())
+    }
+
+    fn launch(config: &str, data_dir: Option<&Path>, how: How) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("tidemark.toml"), config).unwrap();
+        let data_dir = data_dir.map_or_else(|| dir.path().join("data"), Path::to_owned);
+        let (child, address, admin) = spawn(dir.path(), &data_dir, how);
+        let bridge = bridge_before(dir.path(), address);
+        Self { child, address, admin, dir, data_dir, how, bridge }
+    }
+
+    /// Where its REST surface is: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
+        self.bridge.as_ref().map_or_else(|| self.gateway_url(), Bridge::url)
+    }
+
+    /// The same, also if there is a bridge in front of it.
+    pub fn gateway_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
@@ -68,7 +96,7 @@ impl Server {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data_dir.clone()
     }
 
     /// What the server has written to its log so far.
@@ -89,19 +117,16 @@ impl Server {
 
     /// Waits for the end of the process.
     pub fn wait(&mut self) -> ExitStatus {
-        let end = Instant::now() + patience();
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        match wait_for(&mut self.child) {
+            Some(status) => status,
+            None => panic!("the server did not end; its log:\n{}", self.log()),
         }
-        panic!("the server did not end; its log:\n{}", self.log());
     }
 
     /// Starts it again over the same data, on another port.
     pub fn restart(&mut self) {
-        (self.child, self.address, self.admin) = spawn(self.dir.path(), self.how);
+        (self.child, self.address, self.admin) = spawn(self.dir.path(), &self.data_dir, self.how);
+        self.bridge = bridge_before(self.dir.path(), self.address);
     }
 }
 
@@ -115,7 +140,7 @@ impl Drop for Server {
     }
 }
 
-fn spawn(dir: &Path, how: How) -> (Child, SocketAddr, Option<SocketAddr>) {
+fn spawn(dir: &Path, data_dir: &Path, how: How) -> (Child, SocketAddr, Option<SocketAddr>) {
     let stderr = fs::OpenOptions::new().create(true).append(true).open(dir.join("stderr")).unwrap();
     let binary = env!("CARGO_BIN_EXE_tidemark");
     let mut command = match how.prefix {
@@ -130,19 +155,37 @@ fn spawn(dir: &Path, how: How) -> (Child, SocketAddr, Option<SocketAddr>) {
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--admin", admin, "--config"])
         .arg(dir.join("tidemark.toml"));
-    command.arg("--data-dir").arg(dir.join("data"));
+    command.arg("--data-dir").arg(data_dir);
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let address = address_after("listening on http://", &mut lines);
-    let admin = how.admin.then(|| address_after("metrics   http://", &mut lines)).flatten();
-    // Whatever else it prints must not fill the pipe.
-    std::thread::spawn(move || lines.for_each(drop));
+    let mut lines = lines_of(&mut child);
+    let address = address_after(LISTENING, &mut lines);
+    let admin = how.admin.then(|| address_after(METRICS, &mut lines)).flatten();
+    drain(lines);
     let Some(address) = address else {
         let _ = child.wait();
         panic!("the server did not start:\n{}", fs::read_to_string(dir.join("stderr")).unwrap());
     };
     (child, address, admin)
+}
+
+/// A bridge with the settings of the server, if the tests are to run through one.
+fn bridge_before(dir: &Path, gateway: SocketAddr) -> Option<Bridge> {
+    std::env::var_os(BRIDGE_ENV)?;
+    let config = fs::read_to_string(dir.join("tidemark.toml")).unwrap();
+    Some(Bridge::start_with(&format!("http://{gateway}"), &config))
+}
+
+/// The address that a process says it listens on; `None` if it ends before.
+pub(super) fn address_of(child: &mut Child) -> Option<SocketAddr> {
+    let mut lines = lines_of(child);
+    let address = address_after(LISTENING, &mut lines);
+    drain(lines);
+    address
+}
+
+fn lines_of(child: &mut Child) -> impl Iterator<Item = String> + Send + use<> {
+    BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok)
 }
 
 /// The address on the first line that has these words before it.
@@ -151,4 +194,21 @@ fn address_after(words: &str, lines: &mut impl Iterator<Item = String>) -> Optio
         let (_, rest) = line.split_once(words)?;
         rest.split(['/', ' ']).next()?.parse().ok()
     })
+}
+
+/// Whatever else a process prints must not fill the pipe.
+fn drain(lines: impl Iterator<Item = String> + Send + 'static) {
+    std::thread::spawn(move || lines.for_each(drop));
+}
+
+/// Waits for the end of a process, not for ever.
+pub(super) fn wait_for(child: &mut Child) -> Option<ExitStatus> {
+    let end = Instant::now() + patience();
+    while Instant::now() < end {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
 }

@@ -54,7 +54,7 @@ async fn answered(socket: &mut BufReader<TcpStream>) -> bool {
 #[tokio::test]
 async fn more_clients_than_descriptors_wait_and_the_store_still_has_its_own() {
     let server = Server::start_as("", How { prefix: Some("ulimit -n 256"), ..How::default() });
-    let client = Client::new(&server.url());
+    let client = Client::new(&server.gateway_url());
     let (status, _) = Client::json(client.get("/v1/models")).await;
     assert_eq!(status, 200);
     let mut crowd = Vec::new();
@@ -110,7 +110,7 @@ async fn ten_thousand_readers_each_get_the_end_and_cost_little() {
         "server.write_timeout = \"10m\"\n",
         How { admin: true, prefix: Some("ulimit -n 20000") },
     );
-    let client = Client::new(&server.url());
+    let client = Client::new(&server.gateway_url());
     let metadata = json!({"demo.rate": "1", "demo.events": "8000"});
     let id = client.background(json!({"model": "demo-long", "input": "go", "metadata": metadata})).await;
     let before = resident_kib(&server);

@@ -32,7 +32,7 @@ async fn draining(server: &Server) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_refuses_what_is_new_and_lets_everything_else_go_on() {
     let mut server = Server::start_as("server.drain = \"60s\"\n", ADMIN);
-    let client = Client::new(&server.url());
+    let client = Client::new(&server.gateway_url());
     assert_eq!(ready(&server).await, (200, "serving\n".to_owned()));
     let mut watching = Connection::open(&server, 65_535).await;
     // HealthCheckRequest of everything, and the two messages that follow: SERVING, NOT_SERVING.
@@ -46,7 +46,7 @@ async fn a_drain_refuses_what_is_new_and_lets_everything_else_go_on() {
         seen.extend_from_slice(&in_time("NOT_SERVING", health.body_mut().data()).await.unwrap().unwrap());
     }
     // A new connection is taken, a new response is not.
-    let other = Client::new(&server.url());
+    let other = Client::new(&server.gateway_url());
     let (status, refused) =
         Client::json(other.post("/v1/responses", &json!({"model": "demo", "input": "x"}))).await;
     assert_eq!((status, &refused["error"]["code"]), (503, &"draining".into()));
@@ -62,7 +62,7 @@ async fn a_drain_refuses_what_is_new_and_lets_everything_else_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_end_in_time_fails_and_the_stop_is_bounded() {
     let mut server = Server::start_as("server.drain = \"1s\"\n", ADMIN);
-    let client = Client::new(&server.url());
+    let client = Client::new(&server.gateway_url());
     let mut endless = slow();
     endless["metadata"] = json!({"demo.rate": "4", "demo.events": "8000"});
     let id = client.background(endless).await;
@@ -80,7 +80,7 @@ async fn what_does_not_end_in_time_fails_and_the_stop_is_bounded() {
         begun.elapsed()
     );
     server.restart();
-    assert_eq!(Client::new(&server.url()).snapshot(&id).await["status"], "failed");
+    assert_eq!(Client::new(&server.gateway_url()).snapshot(&id).await["status"], "failed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,7 +93,7 @@ async fn readers_of_what_will_be_tried_again_are_sent_away_to_come_back() {
         backend.base_url()
     );
     let mut server = Server::start_as(&config, ADMIN);
-    let client = Client::new(&server.url());
+    let client = Client::new(&server.gateway_url());
     let id = client.background(json!({"model": "mute", "input": "x"})).await;
     let stream = client.resume(&id, None).await;
     let mut connection = Connection::open(&server, 65_535).await;
@@ -112,14 +112,14 @@ async fn readers_of_what_will_be_tried_again_are_sent_away_to_come_back() {
     let asked = backend.asked().len();
     server.restart();
     until("the second try", async || (backend.asked().len() > asked).then_some(())).await;
-    let again = Client::new(&server.url()).snapshot(&id).await;
+    let again = Client::new(&server.gateway_url()).snapshot(&id).await;
     assert_eq!(again["status"], "queued", "the second try is as mute as the first: {again}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_waits_for_nothing() {
     let mut server = Server::start_as("server.drain = \"1h\"\n", ADMIN);
-    let client = Client::new(&server.url());
+    let client = Client::new(&server.gateway_url());
     let mut endless = slow();
     endless["metadata"] = json!({"demo.rate": "4", "demo.events": "8000"});
     let id = client.background(endless).await;
@@ -128,14 +128,14 @@ async fn a_second_signal_waits_for_nothing() {
     server.signal(Signal::SIGINT);
     assert!(server.wait().success());
     server.restart();
-    let ended = Client::new(&server.url()).snapshot(&id).await;
+    let ended = Client::new(&server.gateway_url()).snapshot(&id).await;
     assert_eq!(ended["error"]["code"], "gateway_restarted", "{ended}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_without_a_call_do_not_hold_up_a_stop() {
     let mut server = Server::start("server.drain = \"1h\"\n");
-    let client = Client::new(&server.url());
+    let client = Client::new(&server.gateway_url());
     let (status, _) = Client::json(client.get("/v1/models")).await;
     assert_eq!(status, 200, "reqwest keeps this connection");
     let mut idle = Connection::open(&server, 65_535).await;

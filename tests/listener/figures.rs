@@ -25,7 +25,7 @@ pub(crate) async fn value(server: &Server, name: &str) -> f64 {
 #[tokio::test]
 async fn a_response_leaves_its_traces() {
     let server = Server::start_as("", How { admin: true, ..How::default() });
-    let client = Client::new(&server.url());
+    let client = Client::new(&server.gateway_url());
     let stream = json!({"model": "demo", "input": "one two three", "stream": true});
     let frames = client.stream(&stream).await.rest().await;
     let (status, _) = Client::json(client.get("/v1/responses/resp_unknown")).await;

@@ -25,7 +25,7 @@ async fn prompts_answers_and_credentials_are_in_no_line_of_the_log() {
         key.path().display()
     );
     let mut server = Server::start_as(&config, How::default());
-    let client = Client::new(&server.url());
+    let client = Client::new(&server.gateway_url());
     for model in ["good", "bad", "unknown"] {
         for stream in [false, true] {
             let body = json!({"model": model, "input": PROMPT, "instructions": PROMPT, "stream": stream});

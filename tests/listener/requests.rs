@@ -69,7 +69,7 @@ async fn headers_must_come_in_time_and_be_of_a_certain_size() {
     let long = format!("GET /v1/models HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "a".repeat(16 << 10));
     assert!(rest(&mut send(&server, long.as_bytes()).await).await.starts_with("HTTP/1.1 431 "));
     let mut connection = Connection::open(&server, 65_535).await;
-    let request = http::Request::get(format!("{}/v1/models", server.url()));
+    let request = http::Request::get(format!("{}/v1/models", server.gateway_url()));
     let request = request.header("x", "a".repeat(16 << 10)).body(()).unwrap();
     assert_eq!(connection.send(request, Some("".into())).await.status(), 431);
     let unknown = GetRequest { id: "resp_none".to_owned() };
@@ -82,7 +82,7 @@ async fn headers_must_come_in_time_and_be_of_a_certain_size() {
 async fn a_body_above_the_limit_is_refused() {
     let server = Server::start(CONFIG);
     let body = json!({"model": "demo", "input": "x".repeat(64 << 10)});
-    let (status, reply) = Client::json(Client::new(&server.url()).post("/v1/responses", &body)).await;
+    let (status, reply) = Client::json(Client::new(&server.gateway_url()).post("/v1/responses", &body)).await;
     assert_eq!((status, &reply["error"]["code"]), (413, &"payload_too_large".into()));
 }
 

@@ -12,7 +12,7 @@ use crate::{figures, until};
 #[tokio::test]
 async fn a_response_that_cannot_be_read_whole_fails_and_the_server_starts() {
     let mut server = Server::start_as("", How { admin: true, ..How::default() });
-    let client = Client::new(&server.url());
+    let client = Client::new(&server.gateway_url());
     let metadata = json!({"demo.rate": "20", "demo.events": "8000"});
     let id = client.background(json!({"model": "demo-long", "input": "go", "metadata": metadata})).await;
     let mut stream = client.resume(&id, None).await;
@@ -35,7 +35,7 @@ async fn a_response_that_cannot_be_read_whole_fails_and_the_server_starts() {
     server.kill();
     damage(&server, &needle);
     server.restart();
-    let ended = Client::new(&server.url()).snapshot(&id).await;
+    let ended = Client::new(&server.gateway_url()).snapshot(&id).await;
     assert_eq!((&ended["status"], &ended["error"]["code"]), (&"failed".into(), &"gateway_restarted".into()));
     assert!(!text_of(&ended).is_empty(), "what could be read is kept: {ended}");
     assert!(server.log().contains("cannot be read whole"), "{}", server.log());

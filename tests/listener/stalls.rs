@@ -49,7 +49,7 @@ async fn a_stream_that_is_not_taken_is_cut_alone() {
     .await;
     // What was cut off can be read on.
     let id = over_sse.headers()["x-tidemark-response-id"].to_str().unwrap();
-    let frames = Client::new(&server.url()).resume(id, None).await.rest().await;
+    let frames = Client::new(&server.gateway_url()).resume(id, None).await.rest().await;
     assert!(frames.last().unwrap().is_done());
 }
 

@@ -66,6 +66,15 @@ impl Store for Broken {
         self.0.open_logs(after, limit).await
     }
 
+    async fn logs_of(
+        &self,
+        owner: &Owner,
+        before: Option<LogId>,
+        limit: usize,
+    ) -> Result<Vec<LogId>, ReadError> {
+        self.0.logs_of(owner, before, limit).await
+    }
+
     async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
         self.0.expired(now, limit).await
     }

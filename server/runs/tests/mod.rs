@@ -3,6 +3,7 @@
 mod damage;
 mod ends;
 mod flows;
+mod lists;
 mod races;
 mod recovery;
 
