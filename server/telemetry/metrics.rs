@@ -161,16 +161,16 @@ impl Figures {
     fn encode_store(&self, page: &mut Page<'_>) -> fmt::Result {
         let Some(store) = self.store.get() else { return Ok(()) };
         let usage = store.usage();
-        page.level("log", "Length of the log on disk", Some(Unit::Bytes), usage.log_bytes)?;
+        page.level("log", "Length of the log on disk", Some(&Unit::Bytes), usage.log_bytes)?;
         page.level(
             "index_lag",
             "How far the index is behind the log",
-            Some(Unit::Bytes),
+            Some(&Unit::Bytes),
             usage.index_lag_bytes,
         )?;
         page.level("logs_in_memory", "Logs that memory holds", None, usage.logs_in_memory)?;
         match store.free_bytes() {
-            Some(free) => page.level("free", "What the disk has left for new data", Some(Unit::Bytes), free),
+            Some(free) => page.level("free", "What the disk has left for new data", Some(&Unit::Bytes), free),
             None => Ok(()),
         }
     }
@@ -184,8 +184,8 @@ impl Page<'_> {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&gauge.get())
     }
 
-    fn level(&mut self, name: &str, help: &str, unit: Option<Unit>, value: u64) -> fmt::Result {
-        self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
+    fn level(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
     }
 
     fn counter(&mut self, name: &str, help: &str, counter: &Counter) -> fmt::Result {

@@ -1,6 +1,4 @@
-//! Shutdowns of the real binary.
-
-use std::time::{Duration, Instant};
+//! What a shutdown of the real binary refuses, lets go on and sends away.
 
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -8,7 +6,7 @@ use tidemark_proto::v1::ResumeRequest;
 
 use crate::common::rest::Client;
 use crate::common::scripted::{Act, Scripted};
-use crate::common::server::{How, Server, patience};
+use crate::common::server::{How, Server};
 use crate::h2c::{Connection, whole};
 use crate::{in_time, until};
 
@@ -60,30 +58,6 @@ async fn a_drain_refuses_what_is_new_and_lets_everything_else_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_does_not_end_in_time_fails_and_the_stop_is_bounded() {
-    let mut server = Server::start_as("server.drain = \"1s\"\n", ADMIN);
-    let client = Client::new(&server.gateway_url());
-    let mut endless = slow();
-    endless["metadata"] = json!({"demo.rate": "4", "demo.events": "8000"});
-    let id = client.background(endless).await;
-    let stream = client.resume(&id, None).await;
-    let begun = Instant::now();
-    server.signal(Signal::SIGTERM);
-    let frames = in_time("the end of a response", stream.rest()).await;
-    let last = &frames[frames.len() - 2];
-    assert!(frames.last().unwrap().is_done());
-    assert_eq!(last.json()["response"]["error"]["code"], "gateway_restarted");
-    assert!(server.wait().success());
-    assert!(
-        begun.elapsed() >= Duration::from_secs(1) && begun.elapsed() < patience(),
-        "{:?}",
-        begun.elapsed()
-    );
-    server.restart();
-    assert_eq!(Client::new(&server.gateway_url()).snapshot(&id).await["status"], "failed");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_of_what_will_be_tried_again_are_sent_away_to_come_back() {
     let backend = Scripted::start().await.unwrap();
     backend.script("mute", vec![Act::HangForever]);
@@ -114,22 +88,6 @@ async fn readers_of_what_will_be_tried_again_are_sent_away_to_come_back() {
     until("the second try", async || (backend.asked().len() > asked).then_some(())).await;
     let again = Client::new(&server.gateway_url()).snapshot(&id).await;
     assert_eq!(again["status"], "queued", "the second try is as mute as the first: {again}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_signal_waits_for_nothing() {
-    let mut server = Server::start_as("server.drain = \"1h\"\n", ADMIN);
-    let client = Client::new(&server.gateway_url());
-    let mut endless = slow();
-    endless["metadata"] = json!({"demo.rate": "4", "demo.events": "8000"});
-    let id = client.background(endless).await;
-    draining(&server).await;
-    assert_eq!(client.snapshot(&id).await["status"], "in_progress");
-    server.signal(Signal::SIGINT);
-    assert!(server.wait().success());
-    server.restart();
-    let ended = Client::new(&server.gateway_url()).snapshot(&id).await;
-    assert_eq!(ended["error"]["code"], "gateway_restarted", "{ended}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
