@@ -22,6 +22,7 @@ mod handle;
 mod id;
 mod input;
 mod item;
+mod journal;
 mod list;
 mod live;
 mod models;

@@ -19,6 +19,7 @@ use crate::backends::{Dialect, Kind, OpenAi, Pool, Settings};
 use crate::runs::testing::TestClock;
 use crate::runs::{Delivery, Event, OnGap, Options, Runs, Snapshot};
 use crate::tasks::Tasks;
+use crate::telemetry::RunMeters;
 
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,7 +44,7 @@ impl Room {
         let pool = Arc::new(Pool::new(settings).unwrap());
         let store = Arc::new(MemoryStore::new(Caps::default()));
         let clock = Arc::new(TestClock::default());
-        Self(Runs::new(store, pool, clock, Tasks::new(), Options::default()))
+        Self(Runs::new(store, pool, clock, Tasks::new(), Options::default(), RunMeters::default()))
     }
 
     /// Creates a response and waits for its end.

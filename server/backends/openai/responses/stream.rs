@@ -289,7 +289,7 @@ mod tests {
             let error = error.unwrap();
             assert_eq!((error.code(), found.len()), (ErrorCode::BackendError, steps), "{data}");
             assert!(error.message().contains(words), "{data}: {error}");
-            assert!(error.cause().unwrap_or_default().contains(cause), "{data}: {error}");
+            assert!(error.quote().unwrap_or_default().contains(cause), "{data}: {error}");
             assert!(!error.message().contains("why"));
             assert_eq!(progress, Progress::Answering);
         }
