@@ -1,42 +1,18 @@
 """Starts the real binary once and gives every test a stock OpenAI client of an owner of its own."""
 
-import os
-import re
-import subprocess
 import uuid
 
 import pytest
 from openai import OpenAI
 
-BINARY = os.environ.get("TIDEMARK_BIN", "target/debug/tidemark")
-
-# Seconds that the process may take to stop after SIGTERM.
-STOP_SECONDS = 40
+from gateway import serve
 
 
 @pytest.fixture(scope="session")
 def base_url(tmp_path_factory):
-    """The address of a fresh gateway with the demo backend, read from the first line that it prints."""
-    data = tmp_path_factory.mktemp("tidemark")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("TIDEMARK_")}
-    command = [BINARY, "--listen", "127.0.0.1:0", "--admin", "off", "--data-dir", str(data / "data")]
-    with open(data / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
-    line = process.stdout.readline()
-    found = re.fullmatch(r"listening on (http://127\.0\.0\.1:[1-9][0-9]*)\n", line)
-    if not found:
-        process.kill()
-        process.wait()
-        pytest.fail(f"the gateway did not start: {line!r}\n{(data / 'log').read_text()}")
-    yield found[1]
-    process.terminate()
-    try:
-        code = process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        pytest.fail(f"the gateway did not stop within {STOP_SECONDS} s")
-    assert code == 0, (data / "log").read_text()
+    """The address of a fresh gateway with the demo backend."""
+    with serve(tmp_path_factory.mktemp("tidemark")) as url:
+        yield url
 
 
 @pytest.fixture
