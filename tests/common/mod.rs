@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+pub mod model;
 pub mod rest;
 pub mod scripted;
 pub mod server;

@@ -22,6 +22,7 @@ pub struct Server {
     child: Child,
     address: SocketAddr,
     dir: tempfile::TempDir,
+    data_dir: PathBuf,
     shell_prefix: Option<String>,
 }
 
@@ -33,11 +34,21 @@ impl Server {
 
     /// Like [`Self::start`], with shell commands before the server takes the shell's place: limits, signals.
     pub fn start_behind(config: &str, shell_prefix: Option<&str>) -> Self {
+        Self::launch(config, None, shell_prefix)
+    }
+
+    /// Like [`Self::start`], over data that lie elsewhere and stay.
+    pub fn start_over(config: &str, data_dir: &Path) -> Self {
+        Self::launch(config, Some(data_dir), None)
+    }
+
+    fn launch(config: &str, data_dir: Option<&Path>, shell_prefix: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("tidemark.toml"), config).unwrap();
+        let data_dir = data_dir.map_or_else(|| dir.path().join("data"), Path::to_owned);
         let shell_prefix = shell_prefix.map(str::to_owned);
-        let (child, address) = spawn(dir.path(), shell_prefix.as_deref());
-        Self { child, address, dir, shell_prefix }
+        let (child, address) = spawn(dir.path(), &data_dir, shell_prefix.as_deref());
+        Self { child, address, dir, data_dir, shell_prefix }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -54,7 +65,7 @@ impl Server {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data_dir.clone()
     }
 
     /// What the server has written to its log so far.
@@ -87,7 +98,7 @@ impl Server {
 
     /// Starts it again over the same data, on another port.
     pub fn restart(&mut self) {
-        (self.child, self.address) = spawn(self.dir.path(), self.shell_prefix.as_deref());
+        (self.child, self.address) = spawn(self.dir.path(), &self.data_dir, self.shell_prefix.as_deref());
     }
 }
 
@@ -101,7 +112,7 @@ impl Drop for Server {
     }
 }
 
-fn spawn(dir: &Path, shell_prefix: Option<&str>) -> (Child, SocketAddr) {
+fn spawn(dir: &Path, data_dir: &Path, shell_prefix: Option<&str>) -> (Child, SocketAddr) {
     let stderr = fs::OpenOptions::new().create(true).append(true).open(dir.join("stderr")).unwrap();
     let binary = env!("CARGO_BIN_EXE_tidemark");
     let mut command = match shell_prefix {
@@ -115,7 +126,7 @@ fn spawn(dir: &Path, shell_prefix: Option<&str>) -> (Child, SocketAddr) {
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--config"])
         .arg(dir.join("tidemark.toml"));
-    command.arg("--data-dir").arg(dir.join("data"));
+    command.arg("--data-dir").arg(data_dir);
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -178,6 +178,11 @@ impl Store for EmbeddedStore {
         check_batch(&new.entries)?;
         self.shared.check_health()?;
         let NewLog { id, owner, created_at, status, document, entries } = new;
+        match self.pin_for_write(id).await {
+            Err(WriteError::NotFound) => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Err(WriteError::Exists),
+        }
         let pin = self.shared.pin_new(id)?;
         let mut payloads = vec![document];
         payloads.extend(entries);

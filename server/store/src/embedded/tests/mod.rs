@@ -10,6 +10,8 @@ use crate::api::{Append, Close, ReadError, ReadLimit};
 use crate::testing::{Tested, append, assert_reads, create, id, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
+mod model;
+
 mod both_durabilities {
     mod sync {
         use super::super::*;
