@@ -15,6 +15,9 @@ export const finishes = (reason) => (reply) => reply.end(`${chunk({}, reason)}da
 /** The end of the connection in the middle of an answer. */
 export const breaks = () => (reply) => reply.destroy();
 
+/** Silence until a promise is kept. */
+export const waits = (promise) => () => promise;
+
 /** Silence until the client goes away. */
 export const hangs = () => () => {};
 

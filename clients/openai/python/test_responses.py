@@ -240,7 +240,7 @@ def test_the_response_of_another_owner_is_as_unknown(make_client):
     bodies = set()
     for response_id in (response.id, "resp_" + "0" * 32):
         with pytest.raises(openai.NotFoundError) as caught:
-            mallory.responses.retrieve(response_id)
+            mallory.responses.retrieve(response_id, extra_headers={"x-request-id": "same"})
         bodies.add(caught.value.response.text)
     assert len(bodies) == 1
     with pytest.raises(openai.NotFoundError) as caught:
