@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+pub mod bridge;
 pub mod model;
 pub mod rest;
 pub mod scripted;

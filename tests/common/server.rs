@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::bridge::Bridge;
+
+/// If this is set, every server has a bridge alone in front of it, which [`Server::url`] names: so the tests of the REST surface
+/// run against that form too (D-2).
+const BRIDGE_ENV: &str = "TIDEMARK_TEST_BRIDGE";
+
 /// How long a server may take to start or stop. `TIDEMARK_TEST_PATIENCE` (seconds) raises it on slow machines.
 pub fn patience() -> Duration {
     let seconds = std::env::var("TIDEMARK_TEST_PATIENCE").ok().and_then(|text| text.parse().ok());
@@ -24,6 +30,7 @@ pub struct Server {
     dir: tempfile::TempDir,
     data_dir: PathBuf,
     shell_prefix: Option<String>,
+    bridge: Option<Bridge>,
 }
 
 impl Server {
@@ -48,11 +55,17 @@ impl Server {
         let data_dir = data_dir.map_or_else(|| dir.path().join("data"), Path::to_owned);
         let shell_prefix = shell_prefix.map(str::to_owned);
         let (child, address) = spawn(dir.path(), &data_dir, shell_prefix.as_deref());
-        Self { child, address, dir, data_dir, shell_prefix }
+        let bridge = bridge_before(dir.path(), address);
+        Self { child, address, dir, data_dir, shell_prefix, bridge }
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Where its REST surface is: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
+        self.bridge.as_ref().map_or_else(|| self.gateway_url(), Bridge::url)
+    }
+
+    /// The same, also if there is a bridge in front of it.
+    pub fn gateway_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
@@ -86,19 +99,16 @@ impl Server {
 
     /// Waits for the end of the process.
     pub fn wait(&mut self) -> ExitStatus {
-        let end = Instant::now() + patience();
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        match wait_for(&mut self.child) {
+            Some(status) => status,
+            None => panic!("the server did not end; its log:\n{}", self.log()),
         }
-        panic!("the server did not end; its log:\n{}", self.log());
     }
 
     /// Starts it again over the same data, on another port.
     pub fn restart(&mut self) {
         (self.child, self.address) = spawn(self.dir.path(), &self.data_dir, self.shell_prefix.as_deref());
+        self.bridge = bridge_before(self.dir.path(), self.address);
     }
 }
 
@@ -129,6 +139,22 @@ fn spawn(dir: &Path, data_dir: &Path, shell_prefix: Option<&str>) -> (Child, Soc
     command.arg("--data-dir").arg(data_dir);
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().unwrap();
+    let Some(address) = address_of(&mut child) else {
+        let _ = child.wait();
+        panic!("the server did not start:\n{}", fs::read_to_string(dir.join("stderr")).unwrap());
+    };
+    (child, address)
+}
+
+/// A bridge with the settings of the server, if the tests are to run through one.
+fn bridge_before(dir: &Path, gateway: SocketAddr) -> Option<Bridge> {
+    std::env::var_os(BRIDGE_ENV)?;
+    let config = fs::read_to_string(dir.join("tidemark.toml")).unwrap();
+    Some(Bridge::start_with(&format!("http://{gateway}"), &config))
+}
+
+/// The address that a process says it listens on; `None` if it ends before.
+pub(super) fn address_of(child: &mut Child) -> Option<SocketAddr> {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
         let (_, rest) = line.split_once("listening on http://")?;
@@ -136,9 +162,17 @@ fn spawn(dir: &Path, data_dir: &Path, shell_prefix: Option<&str>) -> (Child, Soc
     });
     // Whatever else it prints must not fill the pipe.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-    let Some(address) = address else {
-        let _ = child.wait();
-        panic!("the server did not start:\n{}", fs::read_to_string(dir.join("stderr")).unwrap());
-    };
-    (child, address)
+    address
+}
+
+/// Waits for the end of a process, not for ever.
+pub(super) fn wait_for(child: &mut Child) -> Option<ExitStatus> {
+    let end = Instant::now() + patience();
+    while Instant::now() < end {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
 }

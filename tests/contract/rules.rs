@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 use crate::tree::read;
 
 /// The rules of what is built so far, by family.
-const RULES: [(&str, &[RangeInclusive<u32>]); 3] = [
+const RULES: [(&str, &[RangeInclusive<u32>]); 4] = [
     ("D", &[1..=18, 20..=28, 30..=30, 32..=32, 36..=38, 41..=41]),
     ("S", &[1..=3, 10..=11]),
-    ("W", &[1..=6, 9..=9, 12..=28, 30..=31]),
+    ("U", &[15..=16]),
+    ("W", &[1..=9, 12..=28, 30..=31]),
 ];
 
 /// A cell for a rule that has no test yet.

@@ -1,18 +1,37 @@
-"""Starts the real binary once and gives every test a stock OpenAI client of an owner of its own."""
+"""Starts the real binary and gives every test a stock OpenAI client of an owner of its own.
 
+With TIDEMARK_TEST_BRIDGE set the clients talk to a bridge alone, in front of the gateway.
+"""
+
+import os
 import uuid
 
 import pytest
+from gateway import Bridge, Gateway
 from openai import OpenAI
-
-from gateway import serve
+from scripted import Scripted
 
 
 @pytest.fixture(scope="session")
-def base_url(tmp_path_factory):
-    """The address of a fresh gateway with the demo backend."""
-    with serve(tmp_path_factory.mktemp("tidemark")) as url:
-        yield url
+def start_gateway(tmp_path_factory):
+    """Starts gateways with these settings, or bridges to them; at the end each must stop well when it is asked to."""
+    started = []
+
+    def start(settings=""):
+        started.append(Gateway(tmp_path_factory.mktemp("tidemark"), settings).start())
+        if "TIDEMARK_TEST_BRIDGE" in os.environ:
+            started.append(Bridge(tmp_path_factory.mktemp("bridge"), started[-1].url).start())
+        return started[-1]
+
+    yield start
+    codes = [server.stop() for server in reversed(started)]
+    assert not any(codes), "\n".join(server.log() for server in started)
+
+
+@pytest.fixture(scope="session")
+def base_url(start_gateway):
+    """The address of a gateway with the demo backend, as it is without any setting."""
+    return start_gateway().url
 
 
 @pytest.fixture
@@ -20,9 +39,10 @@ def make_client(base_url):
     """Makes clients; each closes at the end of the test."""
     clients = []
 
-    def make(owner=None, path="/v1"):
+    def make(owner=None, path="/v1", url=base_url, **options):
         headers = {"x-tidemark-owner": owner or f"owner-{uuid.uuid4()}"}
-        clients.append(OpenAI(base_url=base_url + path, api_key="unused", default_headers=headers, max_retries=0, timeout=60))
+        options = {"max_retries": 0, "timeout": 60} | options
+        clients.append(OpenAI(base_url=url + path, api_key="unused", default_headers=headers, **options))
         return clients[-1]
 
     yield make
@@ -34,3 +54,11 @@ def make_client(base_url):
 def client(make_client):
     """A client of an owner that nobody else is."""
     return make_client()
+
+
+@pytest.fixture(scope="session")
+def scripted():
+    """A model server that fails in the ways that its models are named after."""
+    server = Scripted().start()
+    yield server
+    server.stop()

@@ -239,9 +239,10 @@ def test_the_response_of_another_owner_is_as_unknown(make_client):
     mallory = make_client("mallory")
     bodies = set()
     for response_id in (response.id, "resp_" + "0" * 32):
-        with pytest.raises(openai.NotFoundError) as caught:
-            mallory.responses.retrieve(response_id, extra_headers={"x-request-id": "same"})
-        bodies.add(caught.value.response.text)
+        for call in (mallory.responses.retrieve, mallory.responses.cancel):
+            with pytest.raises(openai.NotFoundError) as caught:
+                call(response_id, extra_headers={"x-request-id": "the-same"})
+            bodies.add(caught.value.response.text)
     assert len(bodies) == 1
     with pytest.raises(openai.NotFoundError) as caught:
         mallory.responses.create(model="demo", input="steal", previous_response_id=response.id)

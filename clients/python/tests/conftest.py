@@ -8,9 +8,8 @@ import uuid
 
 import grpc
 import pytest
+from gateway import Gateway
 from grpc_tools import protoc
-
-from gateway import serve
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -45,8 +44,9 @@ def contract(tmp_path_factory):
 @pytest.fixture(scope="session")
 def target(tmp_path_factory):
     """`host:port` of a fresh gateway with the demo backend."""
-    with serve(tmp_path_factory.mktemp("tidemark"), CONFIG) as url:
-        yield url.removeprefix("http://")
+    gateway = Gateway(tmp_path_factory.mktemp("tidemark"), CONFIG).start()
+    yield gateway.url.removeprefix("http://")
+    assert gateway.stop() == 0, gateway.log()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 //! The writer alone changes logs and records; the indexer alone changes the index. The list between them has two ends: the writer
 //! waits when the index lags too far behind, the indexer waits when there is nothing to do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use super::keys::Covered;
 use super::log::{Extent, Log, LogState, Logs, Pin, Stored};
 use super::segment::Segments;
 use crate::api::{Health, Record, Version, WriteError};
-use crate::types::{LogId, Seq};
+use crate::types::{LogId, Owner, Seq};
 
 /// The writer waits when the index lags behind by this many bytes of the log.
 pub(crate) const MAX_LAG_BYTES: u64 = 256 << 20;
@@ -169,6 +169,29 @@ impl Shared {
                 Err(moved_on) => absent = moved_on,
             }
         }
+    }
+
+    /// The logs of an owner, the highest id first: those of the index and those that it does not have yet, without those that it
+    /// still has. Blocks on the disk.
+    pub(crate) fn logs_of(
+        &self,
+        owner: &Owner,
+        before: Option<LogId>,
+        limit: usize,
+    ) -> Result<Vec<LogId>, IndexError> {
+        // Memory first: a log that leaves it meanwhile is in the index by then.
+        let in_memory = self.logs.of_owner(owner);
+        let gone = in_memory.iter().filter(|(_, exists)| !exists).count();
+        let indexed = self.index.logs_of(owner, before, limit.saturating_add(gone))?;
+        let mut ids = BTreeSet::from_iter(indexed);
+        for (id, exists) in in_memory {
+            if !exists {
+                ids.remove(&id);
+            } else if before.is_none_or(|before| id < before) {
+                ids.insert(id);
+            }
+        }
+        Ok(ids.into_iter().rev().take(limit).collect())
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {

@@ -200,6 +200,10 @@ impl Both {
                 assert_eq!(disk, model, "after {after:?}");
             }
         }
+        assert_eq!(
+            self.disk().logs_of(&owner(), None, 100).await,
+            self.model.logs_of(&owner(), None, 100).await
+        );
         assert_eq!(self.disk().open_logs(None, 100).await, self.model.open_logs(None, 100).await);
         let now = UnixMillis(50);
         assert_eq!(self.disk().expired(now, 100).await, self.model.expired(now, 100).await);
