@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
+import OpenAI from "openai";
 import { zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
@@ -162,9 +163,10 @@ test("a cancel reaches the backend", async () => {
   const client = makeClient(gateway);
   const { id } = await client.responses.create({ model: "hangs", input: "x", background: true });
   await until("its text", async () => (await client.responses.retrieve(id)).output_text === "one");
+  const before = backend.dropped.hangs ?? 0;
   const cancelled = await client.responses.cancel(id);
   assert.equal(cancelled.status, "cancelled");
-  await until("the end of its request", () => backend.dropped.hangs === 1);
+  await until("the end of its request", () => backend.dropped.hangs === before + 1);
   assert.equal((await client.responses.retrieve(id)).output_text, "one");
 });
 
@@ -209,4 +211,29 @@ test("a conversation goes on from an earlier response", async () => {
   const second = await client.responses.create({ model: "demo", input: "two", previous_response_id: first.id });
   assert.equal(second.previous_response_id, first.id);
   assert.equal(second.output_text, "two");
+});
+
+test("delete removes a response once", async () => {
+  const client = makeClient(gateway);
+  const { id } = await client.responses.create(SHORT);
+  assert.deepEqual(await client.responses.delete(id), { id, object: "response", deleted: true });
+  for (const call of ["delete", "retrieve", "cancel"]) await assert.rejects(client.responses[call](id), OpenAI.NotFoundError);
+});
+
+test("delete of a running response stops its backend", async () => {
+  const client = makeClient(gateway);
+  const { id } = await client.responses.create({ model: "hangs", input: "x", background: true });
+  await until("its text", async () => (await client.responses.retrieve(id)).output_text === "one");
+  const before = backend.dropped.hangs ?? 0;
+  await client.responses.delete(id);
+  await until("the end of its request", () => backend.dropped.hangs === before + 1);
+});
+
+test("input items are listed page by page", async () => {
+  const client = makeClient(gateway);
+  const input = ["one", "two", "three"].map((content) => ({ role: "user", content }));
+  const { id } = await client.responses.create({ model: "demo", input });
+  const texts = async (query) => (await readAll(client.responses.inputItems.list(id, query))).map((item) => item.content[0].text);
+  assert.deepEqual(await texts({ order: "asc", limit: 2 }), ["one", "two", "three"]);
+  assert.deepEqual(await texts({ limit: 1 }), ["three", "two", "one"]);
 });

@@ -189,6 +189,28 @@ def test_what_is_unknown_or_of_another_owner_is_not_found_in_the_same_words(cont
     assert len(words) == 1
 
 
+def test_delete_removes_a_response_once(contract, responses, owner):
+    response_id = responses.Create(slow(contract, background=True), metadata=owner).response.id
+    assert responses.Delete(contract.DeleteRequest(id=response_id), metadata=owner).id == response_id
+    for call, request in ((responses.Delete, contract.DeleteRequest), (responses.Get, contract.GetRequest)):
+        error, info = refusal(lambda: call(request(id=response_id), metadata=owner))
+        assert (error.code(), info.reason) == (grpc.StatusCode.NOT_FOUND, "not_found")
+
+
+def test_lists_come_page_by_page(contract, responses, owner):
+    ids, token = [], ""
+    made = [responses.Create(short(contract), metadata=owner).response.id for _ in range(3)]
+    while page := responses.List(contract.ListRequest(page_size=2, page_token=token), metadata=owner):
+        ids += [response.id for response in page.responses]
+        if not (token := page.next_page_token):
+            break
+    assert ids == made[::-1]
+    request = contract.ListInputItemsRequest(id=made[0], order=contract.ORDER_ASC)
+    page = responses.ListInputItems(request, metadata=owner)
+    assert [json.loads(item.json)["content"][0]["text"] for item in page.items] == ["Tell me"]
+    assert not page.has_more
+
+
 def test_a_bad_field_is_named_in_the_details(contract, responses, owner):
     with pytest.raises(grpc.RpcError) as caught:
         responses.Create(contract.CreateRequest(text="x"), metadata=owner)

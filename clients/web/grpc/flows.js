@@ -126,3 +126,14 @@ export async function models(url) {
   const { models } = await clientOf(url, ModelsService).listModels({});
   return models.map((model) => model.id);
 }
+
+/** A response that is listed, and then removed. */
+export async function removal(url) {
+  const client = clientOf(url);
+  const options = { headers: { "x-tidemark-owner": `owner-${Math.random()}` } };
+  const { id } = (await client.create({ ...SHORT, wait: Wait.TERMINAL }, options)).response;
+  const { responses, nextPageToken } = await client.list({}, options);
+  const listed = responses.map((response) => response.id);
+  const deleted = (await client.delete({ id }, options)).id;
+  return { id, listed, nextPageToken, deleted, gone: await refusal(() => client.get({ id }, options)) };
+}

@@ -51,4 +51,10 @@ export function suite(run) {
   test("models are listed", async () => {
     assert.deepEqual(await run("models"), ["demo", "demo-long"]);
   });
+
+  test("a response is listed until it is removed", async () => {
+    const { id, listed, nextPageToken, deleted, gone } = await run("removal");
+    assert.deepEqual([listed, nextPageToken, deleted], [[id], "", id]);
+    assert.deepEqual([gone.code, gone.reason], ["NotFound", "not_found"]);
+  });
 }

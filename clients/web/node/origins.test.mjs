@@ -13,6 +13,7 @@ const STRANGER = "https://evil.example";
 
 const ROUTES = [
   ["POST", "/responses"],
+  ["GET", "/responses"],
   ["GET", "/responses/resp_1"],
   ["DELETE", "/responses/resp_1"],
   ["POST", "/responses/resp_1/cancel"],
