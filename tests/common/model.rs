@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::rest::{Client, Frame, Stream, text_of};
+use super::rest::{Client, Frame, Stream, text_of, text_of_deltas};
 
 /// What clients saw: the data of each event, by response and seq. Clones share it.
 #[derive(Clone, Default)]
@@ -79,33 +79,17 @@ impl Ended {
 
     /// Reads a response that must have ended, and asserts that its log is whole in itself.
     pub async fn whole(&mut self, client: &Client, id: &str) -> Vec<Frame> {
-        let mut frames = client.resume(id, None).await.rest().await;
-        assert!(frames.pop().is_some_and(|frame| frame.is_done()), "{id} has no end");
-        for (expected, frame) in frames.iter().enumerate() {
-            assert_eq!(frame.seq(), expected as u64, "{id} has a hole");
-        }
-        assert_eq!(frames.iter().filter(|frame| is_terminal(frame)).count(), 1, "{id} must end once");
+        let frames = client.whole(id).await;
         let last = frames.last().unwrap();
-        assert!(is_terminal(last), "{id} ends with {last:?}");
         let response = &last.json()["response"];
-        assert_eq!(&client.snapshot(id).await, response, "{id}");
         if response["status"] == "failed" {
             assert_eq!(response["error"]["code"], "gateway_restarted");
-            let deltas =
-                frames.iter().filter(|frame| frame.event.as_deref() == Some("response.output_text.delta"));
-            let text: String =
-                deltas.map(|frame| frame.json()["delta"].as_str().unwrap().to_owned()).collect();
-            assert_eq!(text_of(response), text, "{id} keeps what was put out");
+            assert_eq!(text_of(response), text_of_deltas(&frames), "{id} keeps what was put out");
         }
         let before = self.0.insert(id.to_owned(), last.data.clone());
         assert!(before.is_none_or(|before| before == last.data), "{id} ended twice");
         frames
     }
-}
-
-fn is_terminal(frame: &Frame) -> bool {
-    ["response.completed", "response.failed", "response.incomplete"]
-        .contains(&frame.event.as_deref().unwrap())
 }
 
 /// Small numbers from a seed (xorshift). `TIDEMARK_SEED` repeats a run.

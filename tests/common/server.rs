@@ -1,11 +1,12 @@
 //! The real binary, started with a configuration in a directory of its own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -17,10 +18,20 @@ use super::bridge::Bridge;
 /// run against that form too (D-2).
 const BRIDGE_ENV: &str = "TIDEMARK_TEST_BRIDGE";
 
+/// The configuration, in the directory of a server.
+const CONFIG: &str = "tidemark.toml";
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tidemark");
+
 /// How long a server may take to start or stop. `TIDEMARK_TEST_PATIENCE` (seconds) raises it on slow machines.
 pub fn patience() -> Duration {
     let seconds = std::env::var("TIDEMARK_TEST_PATIENCE").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(60))
+}
+
+/// Runs the binary with these arguments to its end.
+pub fn tidemark<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    Command::new(BINARY).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
 /// A running server. Dropping it kills it.
@@ -51,7 +62,7 @@ impl Server {
 
     fn launch(config: &str, data_dir: Option<&Path>, shell_prefix: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("tidemark.toml"), config).unwrap();
+        fs::write(dir.path().join(CONFIG), config).unwrap();
         let data_dir = data_dir.map_or_else(|| dir.path().join("data"), Path::to_owned);
         let shell_prefix = shell_prefix.map(str::to_owned);
         let (child, address) = spawn(dir.path(), &data_dir, shell_prefix.as_deref());
@@ -105,6 +116,23 @@ impl Server {
         }
     }
 
+    /// The most memory it has had at one time, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// Sets the configuration of the next start.
+    pub fn configure(&self, config: &str) {
+        fs::write(self.dir.path().join(CONFIG), config).unwrap();
+    }
+
+    /// Takes away the shell commands of [`Self::start_behind`], for the next start.
+    pub fn unwrap_shell(&mut self) {
+        self.shell_prefix = None;
+    }
+
     /// Starts it again over the same data, on another port.
     pub fn restart(&mut self) {
         (self.child, self.address) = spawn(self.dir.path(), &self.data_dir, self.shell_prefix.as_deref());
@@ -124,18 +152,15 @@ impl Drop for Server {
 
 fn spawn(dir: &Path, data_dir: &Path, shell_prefix: Option<&str>) -> (Child, SocketAddr) {
     let stderr = fs::OpenOptions::new().create(true).append(true).open(dir.join("stderr")).unwrap();
-    let binary = env!("CARGO_BIN_EXE_tidemark");
     let mut command = match shell_prefix {
         Some(prefix) => {
             let mut shell = Command::new("bash");
-            shell.arg("-c").arg(format!("{prefix}\nexec \"$0\" \"$@\"")).arg(binary);
+            shell.arg("-c").arg(format!("{prefix}\nexec \"$0\" \"$@\"")).arg(BINARY);
             shell
         }
-        None => Command::new(binary),
+        None => Command::new(BINARY),
     };
-    command
-        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--config"])
-        .arg(dir.join("tidemark.toml"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--config"]).arg(dir.join(CONFIG));
     command.arg("--data-dir").arg(data_dir);
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().unwrap();
@@ -149,7 +174,7 @@ fn spawn(dir: &Path, data_dir: &Path, shell_prefix: Option<&str>) -> (Child, Soc
 /// A bridge with the settings of the server, if the tests are to run through one.
 fn bridge_before(dir: &Path, gateway: SocketAddr) -> Option<Bridge> {
     std::env::var_os(BRIDGE_ENV)?;
-    let config = fs::read_to_string(dir.join("tidemark.toml")).unwrap();
+    let config = fs::read_to_string(dir.join(CONFIG)).unwrap();
     Some(Bridge::start_with(&format!("http://{gateway}"), &config))
 }
 

@@ -5,12 +5,12 @@ use std::ops::RangeInclusive;
 
 use crate::tree::read;
 
-/// The rules of what is built so far, by family.
+/// The rules of what is built so far, by family. W-26 comes with the compaction of D-19.
 const RULES: [(&str, &[RangeInclusive<u32>]); 4] = [
     ("D", &[1..=18, 20..=28, 30..=30, 32..=32, 36..=38, 41..=41]),
     ("S", &[1..=3, 10..=11]),
     ("U", &[15..=16]),
-    ("W", &[1..=9, 12..=28, 30..=31]),
+    ("W", &[1..=9, 12..=25, 27..=28, 30..=31]),
 ];
 
 /// A cell for a rule that has no test yet.
@@ -69,7 +69,6 @@ fn every_test_that_is_named_exists() {
 }
 
 #[test]
-#[ignore = "rooms that are built side by side name their tests when they come together"]
 fn no_rule_is_open() {
     let open: Vec<_> = table().into_iter().filter(|(_, cell)| cell == OPEN).map(|(rule, _)| rule).collect();
     assert!(open.is_empty(), "no test proves {open:?}");

@@ -4,7 +4,7 @@
 //! a disk would hold after a cut at that moment. A second server on the copy must have everything that clients saw (`sync`), or
 //! say honestly what it has lost (`os`). Needs root, for the mounts; `tests/deep` runs it. `TIDEMARK_ROUNDS` sets the number of cuts.
 
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests")]
 
 #[path = "../common/mod.rs"]
 mod common;
