@@ -1,4 +1,4 @@
-"""Clients that know nothing of the contract: reflection, health, and what is not there."""
+"""Clients that know nothing of the contract: reflection and health."""
 
 import grpc
 import pytest
@@ -39,10 +39,3 @@ def test_health_speaks_of_the_server_and_of_each_service(channel):
     with pytest.raises(grpc.RpcError) as caught:
         stub.Check(health_pb2.HealthCheckRequest(service="no.such.Service"))
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
-
-
-@pytest.mark.parametrize("method", ["/tidemark.v1.ResponsesService/NoSuchMethod", "/no.such.Service/Method"])
-def test_what_nobody_serves_is_unimplemented(channel, method):
-    with pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(method)(b"")
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED

@@ -259,11 +259,22 @@ def test_messages_above_four_mebibytes_pass_in_both_directions(contract, respons
 
 def test_a_message_above_the_limit_is_refused(contract, target, owner):
     unlimited = [("grpc.max_send_message_length", -1)]
+    request = contract.CreateRequest(model="demo", text="x" * (33 << 20))
     with grpc.insecure_channel(target, options=unlimited) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            text = "x" * (33 << 20)
-            contract.ResponsesServiceStub(channel).Create(contract.CreateRequest(model="demo", text=text), metadata=owner)
-    assert caught.value.code() == grpc.StatusCode.OUT_OF_RANGE
+        error, info = refusal(lambda: contract.ResponsesServiceStub(channel).Create(request, metadata=owner))
+    assert (error.code(), info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "payload_too_large")
+
+
+def test_a_message_that_is_none_is_refused(channel, owner):
+    garbage = channel.unary_unary("/tidemark.v1.ResponsesService/Create")
+    error, info = refusal(lambda: garbage(b"\xff\xff\xff", metadata=owner))
+    assert (error.code(), info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "invalid_request")
+
+
+@pytest.mark.parametrize("method", ["/tidemark.v1.ResponsesService/NoSuchMethod", "/no.such.Service/Method"])
+def test_what_nobody_serves_is_unimplemented(channel, method):
+    error, info = refusal(lambda: channel.unary_unary(method)(b""))
+    assert (error.code(), info.reason) == (grpc.StatusCode.UNIMPLEMENTED, "method_not_allowed")
 
 
 def test_models_are_listed(contract, channel):
