@@ -15,7 +15,7 @@ mod tests;
 pub use codec::name_faults;
 pub use models::Models;
 pub use responses::Responses;
-pub use routes::{SERVICES, models_server, responses_server, routes};
+pub use routes::{SERVICES, methods, models_server, responses_server, routes};
 pub use status::{status, unauthorized};
 
 use crate::auth::Principal;
