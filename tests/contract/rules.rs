@@ -37,10 +37,11 @@ fn rules() -> Vec<String> {
     RULES.into_iter().flat_map(family).collect()
 }
 
-/// Whether `path::name` is a test: the file has a function of that name.
+/// Whether `path::name` is a test: the file has a function of that name, or a test in JavaScript that is called so.
 fn exists(test: &str) -> bool {
     let Some((path, name)) = test.split_once("::") else { return false };
-    let declared = [format!("fn {name}("), format!("def {name}("), format!("fn {name}<")];
+    let declared =
+        [format!("fn {name}("), format!("def {name}("), format!("fn {name}<"), format!("test(\"{name}\"")];
     crate::tree::root().join(path).is_file() && declared.iter().any(|declared| read(path).contains(declared))
 }
 
