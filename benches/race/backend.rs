@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::now_nanos;
 
-/// Events that a server which does not pace itself sends at once.
+/// Events that a server which does not pace itself sends at once, as one HTTP chunk.
 const BATCH: u64 = 64;
 
 const HEAD: &[u8] =
@@ -92,7 +92,7 @@ async fn play(connection: &mut TcpStream, script: Script) -> std::io::Result<()>
     connection.write_all(HEAD).await?;
     let start = Instant::now();
     let due = |number: u64| start + Duration::from_secs_f64(number as f64 / f64::from(rate));
-    let (mut next, mut out) = (0, Vec::new());
+    let mut next = 0;
     while next < events {
         let end = if rate == 0 {
             next + BATCH
@@ -101,18 +101,13 @@ async fn play(connection: &mut TcpStream, script: Script) -> std::io::Result<()>
             // Who comes late sends all that is due.
             (start.elapsed().as_secs_f64() * f64::from(rate)) as u64 + 1
         };
-        out.clear();
-        for number in next..end.min(events) {
-            put_chunk(&mut out, &delta(number));
-        }
-        connection.write_all(&out).await?;
+        let deltas: String = (next..end.min(events)).map(delta).collect();
+        connection.write_all(&chunk(&deltas)).await?;
         next = end.max(next + 1);
     }
     tokio::time::sleep(Duration::from_secs(linger_seconds)).await;
-    out.clear();
-    put_chunk(&mut out, END);
-    out.extend_from_slice(b"0\r\n\r\n");
-    connection.write_all(&out).await
+    connection.write_all(&chunk(END)).await?;
+    connection.write_all(b"0\r\n\r\n").await
 }
 
 fn delta(number: u64) -> String {
@@ -123,6 +118,6 @@ fn delta(number: u64) -> String {
     )
 }
 
-fn put_chunk(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes());
+fn chunk(text: &str) -> Vec<u8> {
+    format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
 }
