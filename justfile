@@ -27,6 +27,14 @@ serve *flags:
 sdk:
     tests/run sdk
 
+# Lints the contract and compares it with the last release.
+contract:
+    tests/run contract
+
+# Makes the contract of now that of the last release; part of every release.
+baseline:
+    tests/run baseline
+
 # Checks licenses, bans and sources, where cargo-deny is installed.
 deny:
     cargo deny --offline check bans licenses sources

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::Gateway;
 use crate::config::Overrides;
 
 /// The environment variable that names the settings file when no `--config` is given (S-9).
@@ -47,6 +48,8 @@ impl Cli {
 pub enum Command {
     /// Serve gRPC, REST and SSE until a signal comes.
     Serve(Serve),
+    /// Serve REST and SSE alone, in front of a gateway elsewhere.
+    Bridge(Bridge),
     /// Look at the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -87,6 +90,33 @@ impl Serve {
             data_dir: self.data_dir.clone(),
             durability: self.durability.clone(),
         }
+    }
+}
+
+/// Flags of `bridge`. Of the settings it goes by `[server]` (but `data_dir` and `durability`), `[cors]` and `[log]`.
+#[derive(Args, Clone, Debug)]
+pub struct Bridge {
+    /// Which settings to read.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// The gateway to call, such as http://10.0.0.7:4700.
+    #[arg(long, value_name = "URL")]
+    pub gateway: Gateway,
+    /// Address of REST and SSE, such as 127.0.0.1:4800; port 0 = a free one.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Address of the health pages, or "off".
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// Serve other machines although auth is off.
+    #[arg(long)]
+    pub insecure_no_auth: bool,
+}
+
+impl Bridge {
+    /// The flags that stand over the settings file.
+    pub fn overrides(&self) -> Overrides {
+        Overrides { listen: self.listen.clone(), admin: self.admin.clone(), ..Overrides::default() }
     }
 }
 
@@ -172,6 +202,20 @@ mod tests {
             Command::Store(StoreCommand::Rebuild(_))
         ));
         for wrong in ["config", "store", "serv", "--lisen x", "--listen x serve", "serve extra"] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), i32::from(exit::USAGE), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_bridge_needs_a_gateway() {
+        let line = "bridge --gateway http://gate:1 --listen 127.0.0.1:0 --admin off --config f.toml";
+        let Command::Bridge(bridge) = parse(line).unwrap() else { panic!("{line}") };
+        assert_eq!(bridge.gateway.to_string(), "http://gate:1");
+        assert_eq!(bridge.overrides().listen.as_deref(), Some("127.0.0.1:0"));
+        assert_eq!(bridge.overrides().admin.as_deref(), Some("off"));
+        for wrong in
+            ["bridge", "bridge --gateway https://gate:1", "bridge --gateway http://gate:1 --data-dir d"]
+        {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), i32::from(exit::USAGE), "{wrong}");
         }
     }

@@ -7,14 +7,15 @@ use std::process::ExitCode;
 use clap::Parser;
 use tidemark::app::{self, Failure};
 use tidemark::cli::{
-    CONFIG_ENV, Cli, Command, ConfigCommand, ConfigFile, Rebuild, Serve, StoreCommand, exit,
+    Bridge, CONFIG_ENV, Cli, Command, ConfigCommand, ConfigFile, Rebuild, Serve, StoreCommand, exit,
 };
-use tidemark::config::{Loaded, Overrides, Problems, check_exposure, load};
+use tidemark::config::{Config, Loaded, Overrides, Problems, check_exposure, load};
 use tidemark::telemetry;
 
 fn main() -> ExitCode {
     match Cli::parse().command() {
         Command::Serve(serve) => run_serve(&serve),
+        Command::Bridge(bridge) => run_bridge(&bridge),
         Command::Config(ConfigCommand::Print(file)) => print_config(&file),
         Command::Config(ConfigCommand::Check(file)) => check_config(&file),
         Command::Store(StoreCommand::Rebuild(rebuild)) => rebuild_index(&rebuild),
@@ -27,12 +28,31 @@ fn settings(file: &ConfigFile, overrides: Overrides) -> Result<Loaded, Problems>
 }
 
 fn run_serve(serve: &Serve) -> ExitCode {
-    let checked = settings(&serve.file, serve.overrides()).and_then(|loaded| {
-        check_exposure(&loaded.config, serve.insecure_no_auth)?;
-        Ok(loaded)
-    });
-    let config = match checked {
-        Ok(loaded) => loaded.config,
+    let checked = exposed(&serve.file, serve.overrides(), serve.insecure_no_auth);
+    run(checked, async |config| app::serve(config, |banner| print(&banner.to_string())).await)
+}
+
+fn run_bridge(bridge: &Bridge) -> ExitCode {
+    let checked = exposed(&bridge.file, bridge.overrides(), bridge.insecure_no_auth);
+    run(checked, async |config| {
+        app::bridge(config, &bridge.gateway, |banner| print(&banner.to_string())).await
+    })
+}
+
+/// The settings of a command that listens.
+fn exposed(file: &ConfigFile, overrides: Overrides, insecure_no_auth: bool) -> Result<Config, Problems> {
+    let config = settings(file, overrides)?.config;
+    check_exposure(&config, insecure_no_auth)?;
+    Ok(config)
+}
+
+/// Runs what serves until it ends, under these settings.
+fn run(
+    config: Result<Config, Problems>,
+    serve: impl AsyncFnOnce(&Config) -> Result<(), Failure>,
+) -> ExitCode {
+    let config = match config {
+        Ok(config) => config,
         Err(problems) => return refuse(&problems),
     };
     let rust_log = std::env::var("RUST_LOG").ok();
@@ -43,7 +63,7 @@ fn run_serve(serve: &Serve) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(exit::FAILED, &format!("cannot start the runtime: {error}")),
     };
-    match runtime.block_on(app::serve(&config, |banner| print(&banner.to_string()))) {
+    match runtime.block_on(serve(&config)) {
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {
             let code = match failure {

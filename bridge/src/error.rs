@@ -79,6 +79,11 @@ impl Failure {
         self
     }
 
+    /// Calls the parameter `to` if the gateway, which has other words for some, calls it `from`.
+    pub(crate) fn rename_param(self, from: &str, to: &str) -> Self {
+        if self.0.param.as_deref() == Some(from) { self.with_param(to) } else { self }
+    }
+
     /// The HTTP reply. `request_id` goes into the envelope if it is readable text.
     fn reply(&self, request_id: Option<&HeaderValue>) -> Response {
         #[derive(Serialize)]

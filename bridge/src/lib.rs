@@ -9,6 +9,7 @@ mod caller;
 mod clients;
 mod create;
 mod error;
+mod lists;
 mod models;
 mod params;
 mod position;

@@ -8,7 +8,7 @@ use http::request::Parts;
 use tidemark_proto::v1::{ErrorCode, OnGap};
 
 use crate::error::Failure;
-use crate::params::Params;
+use crate::params::{Params, is_decimal};
 
 const STARTING_AFTER: &str = "starting_after";
 const ON_GAP: &str = "on_gap";
@@ -97,8 +97,7 @@ fn later(starting_after: Option<u64>, last_event_id: Option<u64>) -> Result<Opti
 }
 
 fn cursor(name: &str, text: &str) -> Result<u64, Failure> {
-    let decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    decimal
+    is_decimal(text)
         .then(|| text.parse().ok())
         .flatten()
         .ok_or_else(|| invalid_cursor(name, "a position is an unsigned decimal number below 2^64"))

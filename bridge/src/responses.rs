@@ -1,4 +1,4 @@
-//! `/v1/responses`: create, get, resume, cancel.
+//! `/v1/responses`: create, get, resume, cancel, delete.
 //!
 //! It owns which call a request becomes and which headers its reply has. It must never know how a body is parsed, a frame is
 //! written or an error is shaped.
@@ -8,15 +8,17 @@ use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
 use tidemark_proto::names;
 use tidemark_proto::v1::{
-    self, CancelRequest, CreateRequest, CreateStreamRequest, ErrorCode, GetRequest, ResumeRequest, Status,
+    self, CancelRequest, CreateRequest, CreateStreamRequest, DeleteRequest, ErrorCode, GetRequest,
+    ResumeRequest, Status,
 };
 
 use crate::body;
 use crate::caller::Caller;
 use crate::create::{self, Delivery};
-use crate::error::Failure;
+use crate::error::{self, Failure};
 use crate::params::Params;
 use crate::position::{EVENT_IDS, Position, View};
 use crate::router::Bridge;
@@ -123,6 +125,27 @@ pub(crate) async fn cancel(
     let call = Caller::take(&mut parts).call(CancelRequest { id });
     let reply = bridge.clients.responses().cancel(call).await?;
     object(reply.into_inner().response)
+}
+
+/// `DELETE /v1/responses/{id}` (W-7).
+pub(crate) async fn delete(
+    State(bridge): State<Bridge>,
+    Id(id): Id,
+    request: Request,
+) -> Result<Response, Failure> {
+    #[derive(Serialize)]
+    struct Deleted<'a> {
+        id: &'a str,
+        object: &'static str,
+        deleted: bool,
+    }
+    let (mut parts, _) = request.into_parts();
+    let call = Caller::take(&mut parts).call(DeleteRequest { id });
+    let id = bridge.clients.responses().delete(call).await?.into_inner().id;
+    let header = response_id(&id)?;
+    let mut reply = json(error::json(&Deleted { id: &id, object: "response", deleted: true }));
+    reply.headers_mut().insert(names::RESPONSE_ID, header);
+    Ok(reply)
 }
 
 /// The response object as the gateway wrote it, byte by byte.

@@ -5,13 +5,14 @@
 use axum::Router;
 use axum::middleware;
 use axum::routing::{get, post};
+use http::{Method, StatusCode};
 use thiserror::Error;
 use tidemark_proto::MAX_MESSAGE_BYTES;
 use tidemark_proto::v1::ErrorCode;
 
 use crate::clients::Clients;
 use crate::error::{self, Failure};
-use crate::{models, responses};
+use crate::{lists, models, responses};
 
 /// The largest request body unless set otherwise, in bytes.
 pub const DEFAULT_BODY_LIMIT: usize = 16 << 20;
@@ -68,23 +69,28 @@ pub fn router(clients: Clients, options: Options) -> Router {
         .nest("/v1", routes())
         .merge(routes())
         .fallback(async || Failure::new(ErrorCode::NotFound, "there is nothing at this path"))
-        .method_not_allowed_fallback(async || {
-            Failure::new(
-                ErrorCode::MethodNotAllowed,
-                "the path has no such method; `Allow` names those it has",
-            )
-        })
+        .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn(error::render))
         .with_state(Bridge { clients, options })
 }
 
 fn routes() -> Router<Bridge> {
     Router::new()
-        .route("/responses", post(responses::create))
-        .route("/responses/{id}", get(responses::get))
+        .route("/responses", get(lists::responses).post(responses::create))
+        .route("/responses/{id}", get(responses::get).delete(responses::delete))
         .route("/responses/{id}/cancel", post(responses::cancel))
+        .route("/responses/{id}/input_items", get(lists::input_items))
         .route("/models", get(models::list))
         .route("/models/{*id}", get(models::get))
+}
+
+/// What a path says to a method that it does not have; the router adds `Allow`. OPTIONS asks for just that.
+async fn other_method(method: Method) -> Result<StatusCode, Failure> {
+    if method == Method::OPTIONS {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let message = "the path has no such method; `Allow` names those it has";
+    Err(Failure::new(ErrorCode::MethodNotAllowed, message))
 }
 
 #[cfg(test)]

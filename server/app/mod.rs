@@ -5,6 +5,8 @@
 //! Start: store, backends, runs, sockets, recovery, then the first caller. Stop: no new connections and NOT_SERVING, runs end or
 //! are ended, readers are sent away to resume later, the store is closed.
 
+mod bridge;
+mod gateway;
 mod models;
 mod settings;
 
@@ -23,6 +25,9 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use uuid::Uuid;
+
+pub use bridge::bridge;
+pub use gateway::{Gateway, NoGateway};
 
 use crate::backends::Pool;
 use crate::clock::{Clock, SystemClock};
@@ -224,16 +229,25 @@ pub fn rebuild(config: &Config) -> Result<(), OpenError> {
 /// The public port: gRPC and the bridge, which calls the same services without a socket.
 fn public(config: &Config, routes: Routes, runs: &Runs, clock: Arc<dyn Clock>) -> Result<Router, Failure> {
     let clients = Clients::new(grpc::responses_server(runs.clone()), grpc::models_server(runs.clone()));
-    let bridge = tidemark_bridge::Options::new(config.server.body_limit.as_usize());
-    let rest = tidemark_bridge::router(clients, bridge.map_err(Failure::start("server.body_limit"))?);
+    let rest = tidemark_bridge::router(clients, bridge_options(config)?);
+    Ok(serve::app(routes, rest, &stack_options(config, clock)))
+}
+
+/// What the settings mean to the bridge, in this process or alone.
+fn bridge_options(config: &Config) -> Result<tidemark_bridge::Options, Failure> {
+    let options = tidemark_bridge::Options::new(config.server.body_limit.as_usize());
+    options.map_err(Failure::start("server.body_limit"))
+}
+
+/// What the settings mean to the layers before it.
+fn stack_options(config: &Config, clock: Arc<dyn Clock>) -> serve::Options {
     let (listen, hosts, origins) =
         (config.server.listen.ip(), config.server.hosts.clone(), config.cors.origins.clone());
-    let options = serve::Options {
+    serve::Options {
         visitors: Visitors::new(listen, hosts, origins.clone()),
         origins,
         request_ids: RequestIds::new(move || Uuid::from_bytes(clock.new_id())),
-    };
-    Ok(serve::app(routes, rest, &options))
+    }
 }
 
 impl From<Error> for Failure {

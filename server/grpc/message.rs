@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use tidemark_proto::v1::{self, ErrorCode};
 
 use crate::error::Error;
-use crate::runs::{Cancelled, Event, Gap, Incomplete, Snapshot, Status};
+use crate::runs::{Cancelled, Event, Gap, Incomplete, InputItem, InputPage, ResponsePage, Snapshot, Status};
 
 /// The fields of the response object that the contract types. The object is their only source.
 #[derive(Debug, Deserialize)]
@@ -94,6 +94,28 @@ pub(super) fn response_or_error(snapshot: Snapshot) -> Result<v1::Response, Erro
             Err(Error::new(code, fault.message).with_response_id(snapshot.id.to_string()))
         }
         _ => response(snapshot),
+    }
+}
+
+/// The message of a page of responses.
+///
+/// # Errors
+/// `internal` if an object is not one of ours.
+pub(super) fn responses(page: ResponsePage) -> Result<v1::ListResponse, Error> {
+    Ok(v1::ListResponse {
+        responses: page.responses.into_iter().map(response).collect::<Result<_, _>>()?,
+        next_page_token: page.next_page_token.unwrap_or_default(),
+        page_size: page.page_size,
+    })
+}
+
+/// The message of a page of input items.
+pub(super) fn input_items(page: InputPage) -> v1::ListInputItemsResponse {
+    let message = |InputItem { id, json }| v1::InputItem { id, json };
+    v1::ListInputItemsResponse {
+        items: page.items.into_iter().map(message).collect(),
+        has_more: page.has_more,
+        page_size: page.page_size,
     }
 }
 

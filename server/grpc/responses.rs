@@ -6,7 +6,8 @@ use futures_util::{Stream, stream};
 use tidemark_proto::v1::responses_service_server::ResponsesService;
 use tidemark_proto::v1::{
     CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest, CreateStreamResponse,
-    GetRequest, GetResponse, OnGap, ResumeRequest, ResumeResponse, Wait,
+    DeleteRequest, DeleteResponse, GetRequest, GetResponse, ListInputItemsRequest, ListInputItemsResponse,
+    ListRequest, ListResponse, OnGap, Order, ResumeRequest, ResumeResponse, Wait,
 };
 use tidemark_store::Seq;
 use tonic::{Request, Response, Status};
@@ -14,7 +15,7 @@ use tonic::{Request, Response, Status};
 use crate::error::Error;
 use crate::grpc::status::status;
 use crate::grpc::{message, principal};
-use crate::runs::{self, Delivery, Reader, Runs};
+use crate::runs::{self, Delivery, InputQuery, Reader, Runs};
 
 /// The service over the responses of this process.
 #[derive(Clone, Debug)]
@@ -96,6 +97,35 @@ impl ResponsesService for Responses {
             Some((result.map(resumed_part), reader))
         });
         Ok(Response::new(Box::pin(messages)))
+    }
+
+    async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
+        let principal = principal(&request)?;
+        let deleted = self.0.delete(&principal, &request.get_ref().id).await;
+        let id = deleted.map_err(|error| status(&error))?.to_string();
+        Ok(Response::new(DeleteResponse { id }))
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let principal = principal(&request)?;
+        let ListRequest { page_size, page_token } = request.get_ref();
+        let page = self.0.list(&principal, *page_size, page_token).await.and_then(message::responses);
+        page.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn list_input_items(
+        &self,
+        request: Request<ListInputItemsRequest>,
+    ) -> Result<Response<ListInputItemsResponse>, Status> {
+        let principal = principal(&request)?;
+        let ListInputItemsRequest { id, page_size, order, after } = request.get_ref();
+        let order = match choice::<Order>(*order, "order")? {
+            Order::Asc => runs::Order::Ascending,
+            Order::Desc | Order::Unspecified => runs::Order::Descending,
+        };
+        let query = InputQuery { page_size: *page_size, order, after };
+        let page = self.0.input_items(&principal, id, query).await.map_err(|error| status(&error))?;
+        Ok(Response::new(message::input_items(page)))
     }
 }
 

@@ -9,8 +9,9 @@ use tidemark_proto::v1::create_request::Input;
 use tidemark_proto::v1::models_service_server::ModelsService;
 use tidemark_proto::v1::responses_service_server::ResponsesService;
 use tidemark_proto::v1::{
-    CancelRequest, CreateRequest, CreateStreamRequest, ErrorCode, GetRequest, ListModelsRequest, OnGap,
-    ResumeRequest, Status as State, Wait,
+    CancelRequest, CreateRequest, CreateStreamRequest, DeleteRequest, ErrorCode, GetRequest,
+    ListInputItemsRequest, ListModelsRequest, ListRequest, OnGap, Order, ResumeRequest, Status as State,
+    Wait,
 };
 use tidemark_store::memory::MemoryStore;
 use tidemark_store::{Caps, Owner};
@@ -69,6 +70,9 @@ async fn every_method_refuses_a_call_without_a_principal() {
         responses.get(Request::new(GetRequest::default())).await.map(drop),
         responses.cancel(Request::new(CancelRequest::default())).await.map(drop),
         responses.resume(Request::new(ResumeRequest::default())).await.map(drop),
+        responses.delete(Request::new(DeleteRequest::default())).await.map(drop),
+        responses.list(Request::new(ListRequest::default())).await.map(drop),
+        responses.list_input_items(Request::new(ListInputItemsRequest::default())).await.map(drop),
         Models::new(runs([])).list_models(Request::new(ListModelsRequest {})).await.map(drop),
     ];
     for result in refused {
@@ -139,11 +143,42 @@ async fn a_created_stream_names_the_response_once_and_can_be_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_created_is_listed_and_can_be_deleted() {
+    let responses = service([text("x"), stop()]);
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        made.insert(0, responses.create(call(create())).await.unwrap().into_inner().response.unwrap());
+    }
+    let list = async |page_size, page_token: &str| {
+        let request = ListRequest { page_size, page_token: page_token.to_owned() };
+        responses.list(call(request)).await.unwrap().into_inner()
+    };
+    let first = list(2, "").await;
+    assert_eq!((&first.responses[..], first.page_size), (&made[..2], 2));
+    let last = list(0, &first.next_page_token).await;
+    assert_eq!((&last.responses[..], last.page_size), (&made[2..], 50));
+    assert_eq!(last.next_page_token, "");
+
+    let id = made[1].id.clone();
+    let request = ListInputItemsRequest { id: id.clone(), order: Order::Asc.into(), ..Default::default() };
+    let input = responses.list_input_items(call(request)).await.unwrap().into_inner();
+    assert_eq!((input.items.len(), input.has_more, input.page_size), (1, false, 20));
+    assert!(input.items[0].id.starts_with("msg_"), "{:?}", input.items);
+    let deleted = responses.delete(call(DeleteRequest { id: id.clone() })).await.unwrap().into_inner();
+    assert_eq!(deleted.id, id);
+    assert_eq!(list(0, "").await.responses.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn wrong_calls_are_named() {
     let responses = service([stop()]);
     let model = CreateRequest { model: "x".into(), ..create() };
     let wait = CreateRequest { wait: 9, ..create() };
     let gap = ResumeRequest { on_gap: 9, ..ResumeRequest::default() };
+    let order = ListInputItemsRequest { order: 9, ..ListInputItemsRequest::default() };
+    let token = ListRequest { page_token: "x".to_owned(), ..ListRequest::default() };
+    let id = responses.create(call(create())).await.unwrap().into_inner().response.unwrap().id;
+    let after = ListInputItemsRequest { id, after: "msg_0".to_owned(), ..ListInputItemsRequest::default() };
     let table = [
         (responses.create(call(model)).await.map(drop), "model_not_found", "model"),
         (responses.create(call(wait)).await.map(drop), "invalid_request", "wait"),
@@ -154,12 +189,20 @@ async fn wrong_calls_are_named() {
         ),
         (responses.resume(call(gap)).await.map(drop), "invalid_request", "on_gap"),
         (responses.get(call(GetRequest::default())).await.map(drop), "not_found", ""),
+        (responses.delete(call(DeleteRequest::default())).await.map(drop), "not_found", ""),
+        (responses.list_input_items(call(order)).await.map(drop), "invalid_request", "order"),
+        (responses.list_input_items(call(after)).await.map(drop), "invalid_cursor", "after"),
+        (responses.list_input_items(call(ListInputItemsRequest::default())).await.map(drop), "not_found", ""),
+        (responses.list(call(token)).await.map(drop), "invalid_cursor", "page_token"),
     ];
     for (result, code, param) in table {
         let status = result.unwrap_err();
         assert_eq!(reason(&status).1, code);
         let metadata = &status.get_error_details().error_info().unwrap().metadata.clone();
         assert_eq!(metadata.get("param").map_or("", String::as_str), param);
+        let details = status.get_error_details();
+        let violations = details.bad_request().map_or(&[][..], |request| &request.field_violations);
+        assert_eq!(violations.iter().map(|violation| violation.field.as_str()).collect::<String>(), param);
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Document {
     pub(super) params: BTreeMap<String, Box<RawValue>>,
 }
 
-/// The part of a document that a continuation reads.
+/// The part of a document that a continuation and the list of input items read.
 #[derive(Debug, Deserialize)]
 pub(super) struct Link {
     pub(super) items: Vec<Box<RawValue>>,

@@ -131,13 +131,30 @@ impl Runs {
     /// `not_found`, `draining`, `storage_unavailable`.
     pub async fn cancel(&self, principal: &Principal, id: &str) -> Result<Snapshot, Error> {
         let found = self.look_up(principal, id).await?;
+        self.stop(&found).await;
+        let found = self.look_again(found.id).await?;
+        self.snapshot(found).await
+    }
+
+    /// Removes a response for good; a running one is cancelled first (S-3). Its readers end with `not_found` unless they have had
+    /// the terminal event by then.
+    ///
+    /// # Errors
+    /// `not_found`, also for a response that was removed before; `storage_unavailable`.
+    pub async fn delete(&self, principal: &Principal, id: &str) -> Result<ResponseId, Error> {
+        let found = self.look_up(principal, id).await?;
+        self.stop(&found).await;
+        self.0.store.purge(found.id.log()).await.map_err(faults::of_write)?;
+        Ok(found.id)
+    }
+
+    /// Cancels the run of a response, if it has one, and waits for its end.
+    async fn stop(&self, found: &Found) {
         if !found.head.frontier.closed
             && let Some(run) = self.0.live.find(found.id.log())
         {
             run.cancel().await;
         }
-        let found = self.look_again(found.id).await?;
-        self.snapshot(found).await
     }
 
     /// A reader of the events after a position (absent = all). It counts as a reader until it is dropped (D-26).
@@ -208,7 +225,12 @@ impl Runs {
     /// The one look-up: unknown, foreign, expired and malformed ids are the same error after the same work (D-30).
     pub(super) async fn look_up(&self, principal: &Principal, id: &str) -> Result<Found, Error> {
         let parsed = id.parse::<ResponseId>();
-        let log = parsed.map_or(NO_LOG, ResponseId::log);
+        let found = self.find(principal, parsed.map_or(NO_LOG, ResponseId::log)).await?;
+        found.filter(|_| parsed.is_ok()).ok_or_else(faults::not_found)
+    }
+
+    /// The response of a log, if this principal may see it: the check behind [`Self::look_up`] and every list.
+    pub(super) async fn find(&self, principal: &Principal, log: LogId) -> Result<Option<Found>, Error> {
         let head = self.0.store.head(log).await.map_err(Error::internal)?;
         let now = self.0.clock.now();
         let visible = |head: &Head| {
@@ -216,10 +238,7 @@ impl Runs {
                 && !head.frontier.gone
                 && head.expires_at.is_none_or(|at| at > now)
         };
-        match (parsed, head.filter(visible)) {
-            (Ok(id), Some(head)) => Ok(Found { id, head }),
-            _ => Err(faults::not_found()),
-        }
+        Ok(head.filter(visible).map(|head| Found { id: ResponseId::of_log(log), head }))
     }
 
     /// The state of a response that was found before.
@@ -228,7 +247,8 @@ impl Runs {
         head.map(|head| Found { id, head }).ok_or_else(faults::not_found)
     }
 
-    async fn snapshot(&self, found: Found) -> Result<Snapshot, Error> {
+    /// A response that was found, as it is now.
+    pub(super) async fn snapshot(&self, found: Found) -> Result<Snapshot, Error> {
         if found.head.frontier.closed {
             return self.finished(found).await;
         }

@@ -50,6 +50,27 @@ impl fmt::Display for Banner<'_> {
     }
 }
 
+/// The same for a bridge alone.
+#[derive(Clone, Copy, Debug)]
+pub struct BridgeBanner<'g> {
+    /// The address that is bound.
+    pub address: SocketAddr,
+    /// The address of the health pages; absent = none.
+    pub admin: Option<SocketAddr>,
+    /// The address of the gateway.
+    pub gateway: &'g str,
+}
+
+impl fmt::Display for BridgeBanner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listening on http://{}", self.address)?;
+        if let Some(admin) = self.admin {
+            writeln!(f, "  health    http://{admin}/health/ready")?;
+        }
+        writeln!(f, "  gateway   {}", self.gateway)
+    }
+}
+
 const fn survives(durability: Durability) -> &'static str {
     match durability {
         Durability::Sync => "sync: every event survives a power cut before it is seen",
@@ -130,6 +151,15 @@ mod tests {
           base_url = "http://127.0.0.1:8080/v1"  # any OpenAI-compatible server: llama.cpp, vLLM, Ollama, a hosted one
           # api_key_env = "OPENAI_API_KEY"
         "#);
+    }
+
+    #[test]
+    fn a_bridge_says_where_it_is_and_whom_it_asks() {
+        let (address, admin) = ("127.0.0.1:1".parse().unwrap(), Some("127.0.0.1:2".parse().unwrap()));
+        let text = BridgeBanner { address, admin, gateway: "http://gate:3" }.to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let health = "health    http://127.0.0.1:2/health/ready";
+        assert_eq!(lines, ["listening on http://127.0.0.1:1", health, "gateway   http://gate:3"]);
     }
 
     #[test]

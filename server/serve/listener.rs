@@ -15,7 +15,7 @@ use super::io::Acceptor;
 use crate::config;
 
 /// Streams that one HTTP/2 connection may have open at once.
-const MAX_CONCURRENT_STREAMS: u32 = 1024;
+pub const MAX_CONCURRENT_STREAMS: u32 = 1024;
 
 /// How often an HTTP/2 client is asked whether it is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);

@@ -17,9 +17,9 @@ mod shutdown;
 mod stack;
 
 pub use admin::{Health, admin};
-pub use banner::Banner;
-pub use listener::{Bounds, Control, Listener};
+pub use banner::{Banner, BridgeBanner};
+pub use listener::{Bounds, Control, Listener, MAX_CONCURRENT_STREAMS};
 pub use origin::Visitors;
 pub use request_id::{RequestId, RequestIds};
 pub use shutdown::{Drained, Signals, drain};
-pub use stack::{Options, app};
+pub use stack::{Options, app, rest};

@@ -3,14 +3,16 @@
 //! It owns the order of the layers and which router takes a call. It must never know what a service does.
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use http::{HeaderName, HeaderValue};
+use http::header::ACCESS_CONTROL_REQUEST_METHOD;
+use http::{HeaderName, HeaderValue, Method};
 use tidemark_proto::names::{REQUEST_ID, RESPONSE_ID, RETRY_AFTER_MS};
 use tidemark_proto::v1::ErrorCode;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
+use tower::ServiceExt;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use super::origin::{Visitors, guard};
@@ -48,14 +50,38 @@ pub struct Options {
 pub fn app(grpc: Routes, rest: Router, options: &Options) -> Router {
     // grpc-web is laid over the gRPC routes alone: over HTTP/1.1 it refuses every other call.
     let grpc = grpc.into_axum_router().reset_fallback().route_layer(GrpcWebLayer::new());
-    grpc.merge(rest)
-        .layer(from_fn(unknown_method))
-        .layer(from_fn(identity::identify))
+    let routes = grpc.merge(rest).layer(from_fn(unknown_method));
+    outer(routes.layer(from_fn(identity::identify)), options)
+}
+
+/// Everything that the port of a bridge serves whose gateway is elsewhere. Its callers have no principal here: the gateway finds
+/// out who they are.
+pub fn rest(rest: Router, options: &Options) -> Router {
+    outer(rest.layer(from_fn(unknown_method)), options)
+}
+
+/// The layers before it is known who is calling.
+fn outer(routes: Router, options: &Options) -> Router {
+    let without_cors = routes.clone();
+    routes
         .layer(cors(&options.origins))
+        .layer(from_fn_with_state(without_cors, plain_options))
         .layer(from_fn_with_state(options.visitors.clone(), guard))
         .layer(from_fn(panics::contain))
         .layer(from_fn(completion::log))
         .layer(from_fn_with_state(options.request_ids.clone(), assign))
+}
+
+/// The CORS layer takes every OPTIONS for a page's question before its call. One that is not is for the routes to answer.
+async fn plain_options(State(routes): State<Router>, request: Request, next: Next) -> Response {
+    let asks_before = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    if request.method() != Method::OPTIONS || asks_before {
+        return next.run(request).await;
+    }
+    match routes.oneshot(request).await {
+        Ok(reply) => reply,
+        Err(never) => match never {},
+    }
 }
 
 async fn unknown_method(request: Request, next: Next) -> Response {
@@ -82,11 +108,10 @@ mod tests {
 
     use axum::body::Body;
     use axum::routing::{get, post};
-    use http::{Method, StatusCode};
+    use http::StatusCode;
     use http_body_util::BodyExt;
     use tidemark_proto::names::OWNER;
     use tonic::{Code, Status};
-    use tower::ServiceExt;
     use uuid::Uuid;
 
     use super::*;
@@ -100,13 +125,16 @@ mod tests {
             .route("/panic", get(|| async { panic!("on purpose") as StatusCode }))
             .route("/tidemark.v1.Test/Panic", post(|| async { panic!("on purpose") as StatusCode }))
             .fallback(|| async { (StatusCode::NOT_FOUND, "rest fallback") });
-        let options = Options {
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        app(Routes::new(health), rest, &options())
+    }
+
+    fn options() -> Options {
+        Options {
             visitors: Visitors::new("127.0.0.1".parse().unwrap(), Vec::new(), vec![ORIGIN.to_owned()]),
             origins: vec![ORIGIN.to_owned()],
             request_ids: RequestIds::new(|| Uuid::from_u128(7)),
-        };
-        let (_reporter, health) = tonic_health::server::health_reporter();
-        app(Routes::new(health), rest, &options)
+        }
     }
 
     fn owner_of(request: &Request) -> String {
@@ -208,6 +236,37 @@ mod tests {
         assert!(
             !call(Method::GET, "/owner/1", &[]).await.headers().contains_key("access-control-allow-origin")
         );
+    }
+
+    #[tokio::test]
+    async fn options_that_no_page_asks_reach_the_routes() {
+        let reply = call(Method::OPTIONS, "/owner/1", &[]).await;
+        assert_eq!((reply.status(), id_of(&reply).len()), (StatusCode::METHOD_NOT_ALLOWED, 36));
+        assert_eq!(reply.headers()["allow"], "GET,HEAD");
+        let reply = call(Method::OPTIONS, "/owner/1", &[("origin", "https://evil.example")]).await;
+        assert_eq!(reply.status(), StatusCode::FORBIDDEN);
+    }
+
+    #[tokio::test]
+    async fn a_bridge_alone_has_the_same_layers_but_names_no_principal() {
+        let seen = |request: Request| async move {
+            let owner = request.headers().get(OWNER).is_some();
+            format!("{owner} {}", request.extensions().get::<Principal>().is_some())
+        };
+        let routes = Router::new().route("/x", get(seen));
+        let call = async |path: &str, headers: &[(&str, &str)]| {
+            let request = Request::get(path).header("host", "localhost:4700").header(OWNER, "a b");
+            let request =
+                headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            rest(routes.clone(), &options()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+        };
+        let reply = call("/x", &[(REQUEST_ID, "mine")]).await;
+        assert_eq!((id_of(&reply), reply.status()), ("mine", StatusCode::OK));
+        assert_eq!(text(reply).await, "true false", "a malformed owner is for the gateway to refuse");
+        let reply = call("/x", &[("origin", "https://evil.example")]).await;
+        assert_eq!((id_of(&reply).len(), reply.status()), (36, StatusCode::FORBIDDEN));
+        let reply = call("/tidemark.v1.ResponsesService/Get", &[("content-type", "application/grpc")]).await;
+        assert_eq!(Status::from_header_map(reply.headers()).unwrap().code(), Code::Unimplemented);
     }
 
     #[derive(Clone, Default)]

@@ -6,11 +6,14 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::print_stdout,
     missing_docs,
     unreachable_pub,
     reason = "tests"
 )]
 
+pub mod bridge;
+pub mod model;
 pub mod rest;
 pub mod scripted;
 pub mod server;

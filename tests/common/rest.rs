@@ -25,6 +25,14 @@ impl Frame {
     pub fn is_done(&self) -> bool {
         self.data == "[DONE]"
     }
+
+    pub fn name(&self) -> &str {
+        self.event.as_deref().unwrap_or_default()
+    }
+
+    pub fn is_terminal(&self) -> bool {
+        ["response.completed", "response.failed", "response.incomplete"].contains(&self.name())
+    }
 }
 
 /// What the next piece of a stream was.
@@ -74,6 +82,22 @@ impl Stream {
         }
     }
 
+    /// The next `count` frames.
+    pub async fn take(&mut self, count: usize) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while frames.len() < count {
+            frames.push(self.frame().await.unwrap());
+        }
+        frames
+    }
+
+    /// All frames up to `[DONE]`, which must be there and the last.
+    pub async fn events(self) -> Vec<Frame> {
+        let mut frames = self.rest().await;
+        assert!(frames.pop().is_some_and(|last| last.is_done()), "no [DONE] after {:?}", frames.last());
+        frames
+    }
+
     /// All frames up to the end of the stream.
     pub async fn rest(mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
@@ -82,6 +106,13 @@ impl Stream {
         }
         frames
     }
+}
+
+/// The frames of a stream as text, comments passed over. What comes after the last whole one is left out.
+pub fn frames_of(text: &str) -> Vec<Frame> {
+    let whole = text.rfind("\n\n").map_or("", |end| &text[..end]);
+    let pieces = whole.split("\n\n").filter(|piece| !piece.is_empty()).map(parse);
+    pieces.filter_map(|piece| if let Piece::Frame(frame) = piece { Some(frame) } else { None }).collect()
 }
 
 fn parse(text: &str) -> Piece {
@@ -173,6 +204,21 @@ impl Client {
         Self::json(self.request(reqwest::Method::POST, &format!("/v1/responses/{id}/cancel"))).await
     }
 
+    /// All events of a response that has ended, after a check that its log is whole: numbers are dense from 0, one event is
+    /// terminal, it is the last, and it carries what GET returns.
+    pub async fn whole(&self, id: &str) -> Vec<Frame> {
+        let frames = self.resume(id, None).await.events().await;
+        for (expected, frame) in frames.iter().enumerate() {
+            assert_eq!(frame.seq(), expected as u64, "{id} has a hole");
+            assert_eq!(frame.json()["type"], frame.name(), "{id}");
+        }
+        assert_eq!(frames.iter().filter(|frame| frame.is_terminal()).count(), 1, "{id} must end once");
+        let last = frames.last().unwrap();
+        assert!(last.is_terminal(), "{id} ends with {last:?}");
+        assert_eq!(self.snapshot(id).await, last.json()["response"], "{id}");
+        frames
+    }
+
     /// Waits until a response has ended.
     pub async fn ended(&self, id: &str) -> Value {
         let end = tokio::time::Instant::now() + super::server::patience();
@@ -187,7 +233,18 @@ impl Client {
     }
 }
 
-/// The text of the first message of a response object.
+/// The id of the response whose first frames these are.
+pub fn id_of(frames: &[Frame]) -> String {
+    frames[0].json()["response"]["id"].as_str().unwrap().to_owned()
+}
+
+/// The text that the deltas of these frames make.
+pub fn text_of_deltas(frames: &[Frame]) -> String {
+    let deltas = frames.iter().filter(|frame| frame.name() == "response.output_text.delta");
+    deltas.map(|frame| frame.json()["delta"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The text of the messages of a response object.
 pub fn text_of(response: &Value) -> String {
     let parts = response["output"]
         .as_array()

@@ -1,15 +1,27 @@
 //! The real binary, started with a configuration in a directory of its own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use super::bridge::Bridge;
+
+/// If this is set, every server has a bridge alone in front of it, which [`Server::url`] names: so the tests of the REST surface
+/// run against that form too (D-2).
+const BRIDGE_ENV: &str = "TIDEMARK_TEST_BRIDGE";
+
+/// The configuration, in the directory of a server.
+const CONFIG: &str = "tidemark.toml";
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tidemark");
 
 /// How long a server may take to start or stop. `TIDEMARK_TEST_PATIENCE` (seconds) raises it on slow machines.
 pub fn patience() -> Duration {
@@ -17,12 +29,19 @@ pub fn patience() -> Duration {
     Duration::from_secs(seconds.unwrap_or(60))
 }
 
+/// Runs the binary with these arguments to its end.
+pub fn tidemark<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    Command::new(BINARY).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
 /// A running server. Dropping it kills it.
 pub struct Server {
     child: Child,
     address: SocketAddr,
     dir: tempfile::TempDir,
+    data_dir: PathBuf,
     shell_prefix: Option<String>,
+    bridge: Option<Bridge>,
 }
 
 impl Server {
@@ -33,15 +52,31 @@ impl Server {
 
     /// Like [`Self::start`], with shell commands before the server takes the shell's place: limits, signals.
     pub fn start_behind(config: &str, shell_prefix: Option<&str>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("tidemark.toml"), config).unwrap();
-        let shell_prefix = shell_prefix.map(str::to_owned);
-        let (child, address) = spawn(dir.path(), shell_prefix.as_deref());
-        Self { child, address, dir, shell_prefix }
+        Self::launch(config, None, shell_prefix)
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Like [`Self::start`], over data that lie elsewhere and stay.
+    pub fn start_over(config: &str, data_dir: &Path) -> Self {
+        Self::launch(config, Some(data_dir), None)
+    }
+
+    fn launch(config: &str, data_dir: Option<&Path>, shell_prefix: Option<&str>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(CONFIG), config).unwrap();
+        let data_dir = data_dir.map_or_else(|| dir.path().join("data"), Path::to_owned);
+        let shell_prefix = shell_prefix.map(str::to_owned);
+        let (child, address) = spawn(dir.path(), &data_dir, shell_prefix.as_deref());
+        let bridge = bridge_before(dir.path(), address);
+        Self { child, address, dir, data_dir, shell_prefix, bridge }
+    }
+
+    /// Where its REST surface is: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
+        self.bridge.as_ref().map_or_else(|| self.gateway_url(), Bridge::url)
+    }
+
+    /// The same, also if there is a bridge in front of it.
+    pub fn gateway_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
@@ -54,7 +89,7 @@ impl Server {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data_dir.clone()
     }
 
     /// What the server has written to its log so far.
@@ -75,19 +110,33 @@ impl Server {
 
     /// Waits for the end of the process.
     pub fn wait(&mut self) -> ExitStatus {
-        let end = Instant::now() + patience();
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        match wait_for(&mut self.child) {
+            Some(status) => status,
+            None => panic!("the server did not end; its log:\n{}", self.log()),
         }
-        panic!("the server did not end; its log:\n{}", self.log());
+    }
+
+    /// The most memory it has had at one time, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// Sets the configuration of the next start.
+    pub fn configure(&self, config: &str) {
+        fs::write(self.dir.path().join(CONFIG), config).unwrap();
+    }
+
+    /// Takes away the shell commands of [`Self::start_behind`], for the next start.
+    pub fn unwrap_shell(&mut self) {
+        self.shell_prefix = None;
     }
 
     /// Starts it again over the same data, on another port.
     pub fn restart(&mut self) {
-        (self.child, self.address) = spawn(self.dir.path(), self.shell_prefix.as_deref());
+        (self.child, self.address) = spawn(self.dir.path(), &self.data_dir, self.shell_prefix.as_deref());
+        self.bridge = bridge_before(self.dir.path(), self.address);
     }
 }
 
@@ -101,23 +150,36 @@ impl Drop for Server {
     }
 }
 
-fn spawn(dir: &Path, shell_prefix: Option<&str>) -> (Child, SocketAddr) {
+fn spawn(dir: &Path, data_dir: &Path, shell_prefix: Option<&str>) -> (Child, SocketAddr) {
     let stderr = fs::OpenOptions::new().create(true).append(true).open(dir.join("stderr")).unwrap();
-    let binary = env!("CARGO_BIN_EXE_tidemark");
     let mut command = match shell_prefix {
         Some(prefix) => {
             let mut shell = Command::new("bash");
-            shell.arg("-c").arg(format!("{prefix}\nexec \"$0\" \"$@\"")).arg(binary);
+            shell.arg("-c").arg(format!("{prefix}\nexec \"$0\" \"$@\"")).arg(BINARY);
             shell
         }
-        None => Command::new(binary),
+        None => Command::new(BINARY),
     };
-    command
-        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--config"])
-        .arg(dir.join("tidemark.toml"));
-    command.arg("--data-dir").arg(dir.join("data"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--config"]).arg(dir.join(CONFIG));
+    command.arg("--data-dir").arg(data_dir);
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().unwrap();
+    let Some(address) = address_of(&mut child) else {
+        let _ = child.wait();
+        panic!("the server did not start:\n{}", fs::read_to_string(dir.join("stderr")).unwrap());
+    };
+    (child, address)
+}
+
+/// A bridge with the settings of the server, if the tests are to run through one.
+fn bridge_before(dir: &Path, gateway: SocketAddr) -> Option<Bridge> {
+    std::env::var_os(BRIDGE_ENV)?;
+    let config = fs::read_to_string(dir.join(CONFIG)).unwrap();
+    Some(Bridge::start_with(&format!("http://{gateway}"), &config))
+}
+
+/// The address that a process says it listens on; `None` if it ends before.
+pub(super) fn address_of(child: &mut Child) -> Option<SocketAddr> {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
         let (_, rest) = line.split_once("listening on http://")?;
@@ -125,9 +187,17 @@ fn spawn(dir: &Path, shell_prefix: Option<&str>) -> (Child, SocketAddr) {
     });
     // Whatever else it prints must not fill the pipe.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-    let Some(address) = address else {
-        let _ = child.wait();
-        panic!("the server did not start:\n{}", fs::read_to_string(dir.join("stderr")).unwrap());
-    };
-    (child, address)
+    address
+}
+
+/// Waits for the end of a process, not for ever.
+pub(super) fn wait_for(child: &mut Child) -> Option<ExitStatus> {
+    let end = Instant::now() + patience();
+    while Instant::now() < end {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
 }

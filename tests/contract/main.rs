@@ -13,4 +13,6 @@ mod settings;
 #[cfg(test)]
 mod sizes;
 #[cfg(test)]
+mod sled;
+#[cfg(test)]
 mod tree;

@@ -1,15 +1,16 @@
-//! `docs/rules.md` names a test for every rule, and the tests exist.
+//! `docs/rules.md` names a test for every rule, `docs/guarantees.md` one for every promise, and the tests exist.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use crate::tree::read;
 
-/// The rules of what is built so far, by family.
-const RULES: [(&str, &[RangeInclusive<u32>]); 3] = [
+/// The rules of what is built so far, by family. W-26 comes with the compaction of D-19.
+const RULES: [(&str, &[RangeInclusive<u32>]); 4] = [
     ("D", &[1..=18, 20..=28, 30..=30, 32..=32, 36..=38, 41..=41]),
     ("S", &[1..=3, 10..=11]),
-    ("W", &[1..=6, 9..=9, 12..=28, 30..=31]),
+    ("U", &[15..=16]),
+    ("W", &[1..=9, 12..=25, 27..=28, 30..=31]),
 ];
 
 /// A cell for a rule that has no test yet.
@@ -67,7 +68,18 @@ fn every_test_that_is_named_exists() {
 }
 
 #[test]
-#[ignore = "rooms that are built side by side name their tests when they come together"]
+fn every_promise_names_a_test_that_exists() {
+    let page = read("docs/guarantees.md");
+    for promise in page.split("\n- ").skip(1) {
+        let mut tests = promise.split('`').filter(|quoted| quoted.contains("::")).peekable();
+        assert!(tests.peek().is_some(), "no test proves: {promise}");
+        for test in tests {
+            assert!(exists(test), "there is no test {test}, which shall prove: {promise}");
+        }
+    }
+}
+
+#[test]
 fn no_rule_is_open() {
     let open: Vec<_> = table().into_iter().filter(|(_, cell)| cell == OPEN).map(|(rule, _)| rule).collect();
     assert!(open.is_empty(), "no test proves {open:?}");

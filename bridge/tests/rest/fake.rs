@@ -13,8 +13,9 @@ use tidemark_proto::v1::models_service_server::{ModelsService, ModelsServiceServ
 use tidemark_proto::v1::responses_service_server::{ResponsesService, ResponsesServiceServer};
 use tidemark_proto::v1::{
     CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest, CreateStreamResponse,
-    ErrorCode, Event, Gap, GetRequest, GetResponse, ListModelsRequest, ListModelsResponse, Model, Response,
-    ResumeRequest, ResumeResponse,
+    DeleteRequest, DeleteResponse, ErrorCode, Event, Gap, GetRequest, GetResponse, ListInputItemsRequest,
+    ListInputItemsResponse, ListModelsRequest, ListModelsResponse, ListRequest, ListResponse, Model,
+    Response, ResumeRequest, ResumeResponse,
 };
 use tidemark_proto::{MAX_MESSAGE_BYTES, v1};
 use tokio::net::TcpListener;
@@ -31,7 +32,7 @@ pub(crate) const ID: &str = "resp_00000000000000000000000000000001";
 /// What the fake does when it is called.
 #[derive(Clone)]
 pub(crate) struct Script {
-    /// What Create, Get and Cancel return. None = they never do.
+    /// What Create, Get and Cancel return; Delete and the lists fail with it. None = they never do.
     pub(crate) reply: Option<Result<Response, Status>>,
     /// Whether CreateStream and Resume open a stream.
     pub(crate) open: Result<(), Status>,
@@ -39,6 +40,10 @@ pub(crate) struct Script {
     pub(crate) steps: Vec<Step>,
     /// What ListModels returns.
     pub(crate) models: Vec<Model>,
+    /// What List returns.
+    pub(crate) page: ListResponse,
+    /// What ListInputItems returns.
+    pub(crate) input: ListInputItemsResponse,
 }
 
 impl Default for Script {
@@ -48,6 +53,8 @@ impl Default for Script {
             open: Ok(()),
             steps: Vec::new(),
             models: Vec::new(),
+            page: ListResponse::default(),
+            input: ListInputItemsResponse::default(),
         }
     }
 }
@@ -71,6 +78,9 @@ pub(crate) enum Asked {
     Get(String),
     Cancel(String),
     Resume(ResumeRequest),
+    Delete(String),
+    List(ListRequest),
+    ListInputItems(ListInputItemsRequest),
     ListModels,
 }
 
@@ -261,6 +271,30 @@ impl ResponsesService for Fake {
         request: Request<ResumeRequest>,
     ) -> Result<tonic::Response<Self::ResumeStream>, Status> {
         self.stream(self.enter(&request, Asked::Resume(request.get_ref().clone())))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteRequest>,
+    ) -> Result<tonic::Response<DeleteResponse>, Status> {
+        let _open = self.enter(&request, Asked::Delete(request.get_ref().id.clone()));
+        let id = self.reply().await?.unwrap().id;
+        Ok(tonic::Response::new(DeleteResponse { id }))
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Result<tonic::Response<ListResponse>, Status> {
+        let _open = self.enter(&request, Asked::List(request.get_ref().clone()));
+        self.reply().await?;
+        Ok(tonic::Response::new(self.script.page.clone()))
+    }
+
+    async fn list_input_items(
+        &self,
+        request: Request<ListInputItemsRequest>,
+    ) -> Result<tonic::Response<ListInputItemsResponse>, Status> {
+        let _open = self.enter(&request, Asked::ListInputItems(request.get_ref().clone()));
+        self.reply().await?;
+        Ok(tonic::Response::new(self.script.input.clone()))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod fake;
 mod http;
+mod lists;
 mod requests;
 mod sockets;
 mod streams;

@@ -122,9 +122,11 @@ async fn unknown_paths_and_methods_have_the_envelope() {
         assert_eq!(ask(&bridge, get(path)).await, not_found, "{path}");
     }
     for (method, path, allow) in [
-        (Method::GET, "/v1/responses", "POST"),
-        (Method::HEAD, "/responses", "POST"),
-        (Method::DELETE, "/v1/responses/x", "GET,HEAD"),
+        (Method::PUT, "/v1/responses", "GET,HEAD,POST"),
+        (Method::DELETE, "/responses", "GET,HEAD,POST"),
+        (Method::POST, "/v1/responses/x", "GET,HEAD,DELETE"),
+        (Method::HEAD, "/v1/responses/x/cancel", "POST"),
+        (Method::POST, "/responses/x/input_items", "GET,HEAD"),
         (Method::GET, "/v1/responses/x/cancel", "POST"),
         (Method::POST, "/v1/models", "GET,HEAD"),
         (Method::PUT, "/models/x", "GET,HEAD"),
@@ -142,6 +144,28 @@ async fn unknown_paths_and_methods_have_the_envelope() {
             "{path}",
         );
     }
+}
+
+#[tokio::test]
+async fn options_names_the_methods_of_a_path() {
+    let fake = Fake::new(Script::default());
+    let (bridges, _server) = both(&fake).await;
+    for (way, bridge) in &bridges {
+        for (path, allow) in [
+            ("/v1/responses", "GET,HEAD,POST"),
+            ("/responses/x", "GET,HEAD,DELETE"),
+            ("/v1/responses/x/cancel", "POST"),
+            ("/v1/responses/x/input_items", "GET,HEAD"),
+            ("/v1/models", "GET,HEAD"),
+            ("/models/x/y", "GET,HEAD"),
+        ] {
+            let reply = ask(bridge, request(Method::OPTIONS, path, Body::empty())).await;
+            assert_eq!(reply, format!("204\nallow: {allow}\n\n"), "{way} {path}");
+        }
+        let nowhere = ask(bridge, request(Method::OPTIONS, "/v1/nothing", Body::empty())).await;
+        assert!(nowhere.starts_with("404\n"), "{way}: {nowhere}");
+    }
+    assert_eq!(fake.asked(), []);
 }
 
 #[tokio::test]
@@ -206,6 +230,9 @@ async fn a_refusal_of_the_gateway_has_its_status_on_every_route() {
             get("/v1/responses/x"),
             get("/v1/responses/x?stream=true"),
             post("/v1/responses/x/cancel", Body::empty()),
+            request(Method::DELETE, "/v1/responses/x", Body::empty()),
+            get("/v1/responses"),
+            get("/v1/responses/x/input_items"),
         ] {
             let path = request.uri().clone();
             assert_eq!(

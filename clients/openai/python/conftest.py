@@ -1,42 +1,42 @@
-"""Starts the real binary once and gives every test a stock OpenAI client of an owner of its own."""
+"""Starts the real binary and gives every test a stock OpenAI client of an owner of its own.
+
+With TIDEMARK_TEST_BRIDGE set the clients talk to a bridge alone, in front of the gateway; those of tests that start gateways of
+their own, to look into their logs, do not.
+"""
 
 import os
-import re
-import subprocess
 import uuid
 
 import pytest
+from gateway import Bridge, Gateway
 from openai import OpenAI
-
-BINARY = os.environ.get("TIDEMARK_BIN", "target/debug/tidemark")
-
-# Seconds that the process may take to stop after SIGTERM.
-STOP_SECONDS = 40
+from scripted import Scripted
 
 
 @pytest.fixture(scope="session")
-def base_url(tmp_path_factory):
-    """The address of a fresh gateway with the demo backend, read from the first line that it prints."""
-    data = tmp_path_factory.mktemp("tidemark")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("TIDEMARK_")}
-    command = [BINARY, "--listen", "127.0.0.1:0", "--admin", "off", "--data-dir", str(data / "data")]
-    with open(data / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
-    line = process.stdout.readline()
-    found = re.fullmatch(r"listening on (http://127\.0\.0\.1:[1-9][0-9]*)\n", line)
-    if not found:
-        process.kill()
-        process.wait()
-        pytest.fail(f"the gateway did not start: {line!r}\n{(data / 'log').read_text()}")
-    yield found[1]
-    process.terminate()
-    try:
-        code = process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        pytest.fail(f"the gateway did not stop within {STOP_SECONDS} s")
-    assert code == 0, (data / "log").read_text()
+def start_gateway(tmp_path_factory):
+    """Starts gateways with these settings; at the end each must stop well when it is asked to."""
+    started = []
+
+    def start(settings=""):
+        started.append(Gateway(tmp_path_factory.mktemp("tidemark"), settings).start())
+        return started[-1]
+
+    yield start
+    codes = [gateway.stop() for gateway in started]
+    assert not any(codes), "\n".join(gateway.log() for gateway in started)
+
+
+@pytest.fixture(scope="session")
+def base_url(start_gateway, tmp_path_factory):
+    """The address of a gateway with the demo backend, as it is without any setting, or of a bridge in front of it."""
+    gateway = start_gateway()
+    if "TIDEMARK_TEST_BRIDGE" not in os.environ:
+        yield gateway.url
+        return
+    bridge = Bridge(tmp_path_factory.mktemp("bridge"), gateway.url).start()
+    yield bridge.url
+    assert bridge.stop() == 0, bridge.log()
 
 
 @pytest.fixture
@@ -44,9 +44,10 @@ def make_client(base_url):
     """Makes clients; each closes at the end of the test."""
     clients = []
 
-    def make(owner=None, path="/v1"):
+    def make(owner=None, path="/v1", url=base_url, **options):
         headers = {"x-tidemark-owner": owner or f"owner-{uuid.uuid4()}"}
-        clients.append(OpenAI(base_url=base_url + path, api_key="unused", default_headers=headers, max_retries=0, timeout=60))
+        options = {"max_retries": 0, "timeout": 60} | options
+        clients.append(OpenAI(base_url=url + path, api_key="unused", default_headers=headers, **options))
         return clients[-1]
 
     yield make
@@ -58,3 +59,11 @@ def make_client(base_url):
 def client(make_client):
     """A client of an owner that nobody else is."""
     return make_client()
+
+
+@pytest.fixture(scope="session")
+def scripted():
+    """A model server that fails in the ways that its models are named after."""
+    server = Scripted().start()
+    yield server
+    server.stop()

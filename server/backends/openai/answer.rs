@@ -35,7 +35,7 @@ pub(super) struct Waits {
     pub(super) idle: Duration,
 }
 
-/// The steps of an answer with this body. Dropping them drops the body, and with it the connection.
+/// The steps of an answer with this body. Dropping them drops the body, and with it the connection; before the end, the log says so.
 pub(super) fn steps<B>(body: B, waits: Waits, failures: Failures) -> Steps
 where
     B: Stream<Item = Result<Bytes, Error>> + Send + Unpin + 'static,
@@ -50,7 +50,7 @@ where
         reader: Reader::new(failures.clone()),
         steps: VecDeque::new(),
         failed: None,
-        ended: false,
+        over: false,
         failures,
     })
 }
@@ -69,8 +69,17 @@ struct Answer<B> {
     steps: VecDeque<Step>,
     /// What went wrong after `steps`.
     failed: Option<Error>,
-    ended: bool,
+    /// Whether the end, or what went wrong, was handed out.
+    over: bool,
     failures: Failures,
+}
+
+impl<B> Drop for Answer<B> {
+    fn drop(&mut self) {
+        if !self.over {
+            tracing::info!(backend = self.failures.backend(), "an answer is given up, its connection closed");
+        }
+    }
 }
 
 /// What is waited for.
@@ -85,12 +94,12 @@ impl<B: Stream<Item = Result<Bytes, Error>> + Unpin> Stream for Answer<B> {
     type Item = Result<Step, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
+        if self.over {
             return Poll::Ready(None);
         }
         let step = ready!(self.poll_step(context));
         // Nothing follows an error, or the end.
-        self.ended = !matches!(step, Ok(Some(_)));
+        self.over = !matches!(step, Ok(Some(_)));
         Poll::Ready(step.transpose())
     }
 }

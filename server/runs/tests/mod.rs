@@ -2,6 +2,7 @@
 
 mod ends;
 mod flows;
+mod lists;
 mod races;
 mod recovery;
 

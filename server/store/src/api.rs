@@ -343,6 +343,17 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`ReadError::Broken`].
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError>;
 
+    /// The logs of an owner, closed and open: at most `limit`, with an id lower than `before` (absent = any), the highest id first.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    async fn logs_of(
+        &self,
+        owner: &Owner,
+        before: Option<LogId>,
+        limit: usize,
+    ) -> Result<Vec<LogId>, ReadError>;
+
     /// Logs whose `expires_at` is not after `now`: at most `limit`, those that expired first.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::api::{
     NewLog, ReadError, ReadLimit, Record, Store, Tail, Version, WriteError,
 };
 use crate::retained::Retained;
-use crate::types::{Frontier, Head, LogId, Seq, UnixMillis};
+use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 
 /// A [`Store`] that forgets everything when it is dropped.
 #[derive(Debug)]
@@ -192,6 +192,22 @@ impl Store for MemoryStore {
         let open = state.logs.iter().filter(|(id, log)| !log.head.frontier.closed && Some(**id) > after);
         let mut ids: Vec<LogId> = open.map(|(id, _)| *id).collect();
         ids.sort_unstable();
+        ids.truncate(limit);
+        Ok(ids)
+    }
+
+    async fn logs_of(
+        &self,
+        owner: &Owner,
+        before: Option<LogId>,
+        limit: usize,
+    ) -> Result<Vec<LogId>, ReadError> {
+        let state = self.state();
+        let listed =
+            |id: &LogId, log: &Log| log.head.owner == *owner && before.is_none_or(|before| *id < before);
+        let mut ids: Vec<LogId> =
+            state.logs.iter().filter(|(id, log)| listed(id, log)).map(|(id, _)| *id).collect();
+        ids.sort_unstable_by(|one, other| other.cmp(one));
         ids.truncate(limit);
         Ok(ids)
     }

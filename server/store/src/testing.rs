@@ -23,7 +23,7 @@ macro_rules! store_suite {
             a_closed_log_takes_nothing, caps_evict_from_the_front_and_raise_the_watermark,
             a_large_entry_and_document_read_back, reads_keep_their_limits, a_tail_follows_to_the_end,
             many_readers_see_the_same, a_purged_log_is_unknown, open_and_expired_logs_are_found,
-            records_compare_and_set, concurrent_puts_of_a_record_have_one_winner,
+            the_logs_of_an_owner_are_found_newest_first, records_compare_and_set, concurrent_puts_of_a_record_have_one_winner,
             concurrent_appends_at_one_position_have_one_winner, bad_batches_are_refused, a_closed_store_takes_nothing);
     };
     ($make:expr; $($name:ident),+) => {
@@ -69,7 +69,12 @@ pub fn payload(seq: u64) -> Bytes {
 
 /// Makes a log with entry 0.
 pub async fn create(store: &Tested, id: LogId) -> Head {
-    let (owner, created_at) = (owner(), UnixMillis(1_800_000_000_000));
+    create_for(store, id, owner()).await
+}
+
+/// Makes a log of `owner` with entry 0.
+pub async fn create_for(store: &Tested, id: LogId, owner: Owner) -> Head {
+    let created_at = UnixMillis(1_800_000_000_000);
     let new = NewLog {
         id,
         owner,
@@ -302,6 +307,50 @@ pub async fn open_and_expired_logs_are_found(store: Tested) {
     assert_eq!(store.expired(UnixMillis(1000), 1).await.unwrap(), [ids[1]]);
     store.purge(ids[1]).await.unwrap();
     assert_eq!(store.expired(UnixMillis(1000), 10).await.unwrap(), [ids[2], ids[0]]);
+}
+
+/// Scenario: the logs of one owner are listed in pages, whether the index has them yet or not, and not those of owners with
+/// similar names.
+pub async fn the_logs_of_an_owner_are_found_newest_first(store: Tested) {
+    let mut ids: Vec<LogId> = (0..7).map(|_| id()).collect();
+    for (index, id) in ids.iter().enumerate() {
+        create(&store, *id).await;
+        for similar in ["acm", "acme!", "acme~"] {
+            create_for(&store, self::id(), Owner::new(similar).unwrap()).await;
+        }
+        if index == 3 {
+            // Has the index catch up with what was made so far.
+            store.open_logs(None, 1).await.unwrap();
+        }
+    }
+    let close = Some(Close { expires_at: None });
+    store.append(Append { close, ..append(&store, ids[1], 1, 2) }).await.unwrap();
+    ids.reverse();
+    for indexed in [false, true] {
+        if indexed {
+            store.open_logs(None, 1).await.unwrap();
+        }
+        assert_eq!(store.logs_of(&owner(), None, 100).await.unwrap(), ids);
+        for size in 1..=7 {
+            let mut paged = Vec::new();
+            loop {
+                let page = store.logs_of(&owner(), paged.last().copied(), size).await.unwrap();
+                assert!(page.len() <= size);
+                if page.is_empty() {
+                    break;
+                }
+                paged.extend(page);
+            }
+            assert_eq!(paged, ids);
+        }
+    }
+    let purged = ids.remove(2);
+    store.purge(purged).await.unwrap();
+    assert_eq!(store.logs_of(&owner(), None, 4).await.unwrap(), ids[..4]);
+    assert_eq!(store.logs_of(&owner(), Some(purged), 2).await.unwrap(), ids[2..4]);
+    store.open_logs(None, 1).await.unwrap();
+    assert_eq!(store.logs_of(&owner(), None, 100).await.unwrap(), ids);
+    assert_eq!(store.logs_of(&Owner::new("nobody").unwrap(), None, 100).await.unwrap(), []);
 }
 
 /// Scenario: a record is put if absent, changed at the right version only, and removed.

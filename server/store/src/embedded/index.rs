@@ -11,7 +11,7 @@ use super::codec::Malformed;
 use super::keys::{self, Covered};
 use super::log::{Extent, LogState, Stored};
 use crate::api::Record;
-use crate::types::{LogId, Seq, UnixMillis};
+use crate::types::{LogId, Owner, Seq, UnixMillis};
 
 /// What sled said, or what is wrong with what it gave back.
 #[derive(Debug, thiserror::Error)]
@@ -178,10 +178,14 @@ impl Index {
         ids.filter_map(Result::transpose).take(limit).collect()
     }
 
+    /// The highest id first.
+    pub(crate) fn logs_of(&self, owner: &Owner, before: Option<LogId>, limit: usize) -> Result<Vec<LogId>> {
+        ids(self.db.range(keys::owner_range(owner, before)).keys().rev().take(limit))
+    }
+
     pub(crate) fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>> {
         let end = keys::expiry(UnixMillis(now.0.saturating_add(1)), LogId::from_bytes([0; 16]));
-        let range = self.db.range(vec![keys::EXPIRY]..end).keys().take(limit);
-        range.filter_map(|key| key.map(|key| keys::last_id(&key)).transpose()).map(|id| Ok(id?)).collect()
+        ids(self.db.range(vec![keys::EXPIRY]..end).keys().take(limit))
     }
 
     pub(crate) fn record(&self, name: &[u8]) -> Result<Option<Record>> {
@@ -195,6 +199,11 @@ impl Index {
         };
         Ok(())
     }
+}
+
+/// The ids that these keys end with.
+fn ids(keys: impl Iterator<Item = sled::Result<sled::IVec>>) -> Result<Vec<LogId>> {
+    keys.filter_map(|key| key.map(|key| keys::last_id(&key)).transpose()).map(|id| Ok(id?)).collect()
 }
 
 fn spans(extents: &[Extent]) -> u64 {

@@ -12,6 +12,8 @@
 //!
 //! Numbers in keys are big-endian, so that they sort. Values stay below 1 KiB but for records: sled is unsafe above 6 KiB.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::change::{Durability, read_owner};
@@ -53,6 +55,13 @@ pub(crate) fn owner(owner: &Owner, id: LogId) -> Vec<u8> {
     key(b'o', &[owner.as_str().as_bytes(), &[0], id.as_bytes()])
 }
 
+/// The keys of an owner's logs with an id lower than `before` (absent = all of them).
+pub(crate) fn owner_range(name: &Owner, before: Option<LogId>) -> Range<Vec<u8>> {
+    // No name holds a byte below the first visible letter, so nothing of another owner lies between the two.
+    let all = |end: u8| key(b'o', &[name.as_str().as_bytes(), &[end]]);
+    all(0)..before.map_or_else(|| all(1), |id| owner(name, id))
+}
+
 pub(crate) fn expiry(at: UnixMillis, id: LogId) -> Vec<u8> {
     key(EXPIRY, &[&at.0.to_be_bytes(), id.as_bytes()])
 }
@@ -61,7 +70,7 @@ pub(crate) fn record(name: &[u8]) -> Vec<u8> {
     key(b'r', &[name])
 }
 
-/// The id that a key of an open log or an expiry ends with.
+/// The id that a key of an open log, an owner or an expiry ends with.
 pub(crate) fn last_id(key: &[u8]) -> Option<LogId> {
     key.last_chunk::<16>().map(|bytes| LogId::from_bytes(*bytes))
 }

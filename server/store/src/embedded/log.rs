@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::frame::Lsn;
 use crate::api::Entry;
 use crate::retained::Retained;
-use crate::types::{Frontier, Head, LogId, Seq};
+use crate::types::{Frontier, Head, LogId, Owner, Seq};
 
 /// The most bytes of payload and bookkeeping that the tail of one log holds in memory (D-39).
 pub(crate) const MAX_TAIL_BYTES: usize = 16 << 10;
@@ -218,6 +218,20 @@ impl Logs {
     pub(crate) fn len(&self) -> usize {
         let length = |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).logs.len();
         self.shards.iter().map(length).sum()
+    }
+
+    /// Every log of an owner that memory holds, and whether it still exists.
+    pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<(LogId, bool)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            for (id, log) in &shard.lock().unwrap_or_else(PoisonError::into_inner).logs {
+                let state = log.state();
+                if let Some(stored) = state.committed.as_ref().filter(|stored| stored.head.owner == *owner) {
+                    found.push((*id, !stored.head.frontier.gone));
+                }
+            }
+        }
+        found
     }
 
     /// A pin more; the caller holds the log's shard, or a pin.

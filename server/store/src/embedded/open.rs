@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::blob::Blobs;
-use super::change::{Change, Create, Durability, Payload};
+use super::change::{Change, Create, Durability, KIND_OPEN, Payload};
 use super::codec::Malformed;
 use super::frame::{self, Frame, Lsn};
 use super::index::{Index, IndexError};
@@ -61,9 +61,15 @@ impl Layout {
         self.root.join("lock")
     }
 
+    /// Makes the directories, and their names durable: a log in a directory that a power cut takes is lost too.
     fn make(&self) -> Result<(), OpenError> {
         for dir in [self.root.clone(), self.log(), self.blobs()] {
             fs::create_dir_all(&dir).map_err(OpenError::io("make", &dir))?;
+        }
+        let above = self.root.canonicalize().map_err(OpenError::io("find", &self.root))?;
+        for dir in above.ancestors().take(2) {
+            let synced = File::open(dir).and_then(|dir| dir.sync_all());
+            synced.map_err(OpenError::io("sync", dir))?;
         }
         Ok(())
     }
@@ -216,7 +222,9 @@ fn newest_opening(segments: &Segments, found: &[Found], known: Covered) -> Resul
     let mut newest = known;
     for segment in from_covered(found, known.lsn) {
         for frame in Scan::open(segments, segment.base, known.lsn)? {
-            if let Ok(Change::Open { epoch, durability }) = Change::read(frame.kind, &frame.payload) {
+            if frame.kind == KIND_OPEN
+                && let Ok(Change::Open { epoch, durability }) = Change::read(frame.kind, &frame.payload)
+            {
                 newest = Covered { epoch, durability, ..known };
             }
         }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -181,6 +181,11 @@ impl Segments {
         Ok((base, opened_now))
     }
 
+    /// Makes what was written to the newest segment durable; the older ones were synced before it was begun.
+    pub(crate) fn sync_newest(&self) -> io::Result<()> {
+        self.file_of(Lsn(u64::MAX))?.1.sync_data()
+    }
+
     /// Closes the oldest opened file but `keep`: readers of old responses are rare.
     fn close_one(bases: &mut BTreeMap<Lsn, Option<Arc<File>>>, keep: Lsn) {
         let oldest = bases.iter_mut().find(|(base, file)| **base != keep && file.is_some());
@@ -194,42 +199,49 @@ impl Segments {
     }
 }
 
-/// What a scan of one segment found.
+/// Goes through the frames of one segment.
 #[derive(Debug)]
 pub(crate) struct Scan {
-    bytes: Bytes,
-    base: Lsn,
-    at: usize,
+    /// The bytes not gone through yet.
+    rest: Bytes,
+    /// Where they begin in the log.
+    reached: Lsn,
 }
 
 impl Scan {
-    /// Reads the segment that begins at `base`, to go through its frames from `from` on.
+    /// Reads the segment that begins at `base` from `from` on, or as a whole if that lies before it.
     pub(crate) fn open(segments: &Segments, base: Lsn, from: Lsn) -> Result<Self, OpenError> {
         let path = segments.path(base);
-        let bytes = Bytes::from(fs::read(&path).map_err(OpenError::io("read", &path))?);
-        let at = usize::try_from(from.since(base).max(HEADER_BYTES)).unwrap_or(usize::MAX);
-        Ok(Self { bytes, base, at })
+        let offset = from.since(base).max(HEADER_BYTES);
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let rest = read().map_err(OpenError::io("read", &path))?.into();
+        Ok(Self { rest, reached: Lsn(base.0.saturating_add(offset)) })
     }
 
     /// Where the next frame begins.
     pub(crate) fn reached(&self) -> Lsn {
-        self.base.plus(self.at)
+        self.reached
     }
 
     /// Whether there are bytes after the last good frame.
     pub(crate) fn has_rest(&self) -> bool {
-        self.at < self.bytes.len()
+        !self.rest.is_empty()
     }
 
     /// Whether a good frame further on says that what lies here was durable: then it is damage, not a torn tail.
     pub(crate) fn rest_was_durable(&self) -> bool {
-        let here = self.reached();
-        let ends = self.bytes.len().saturating_sub(frame::HEADER_BYTES);
-        (self.at.saturating_add(1)..=ends).any(|at| {
-            let lsn = self.base.plus(at);
+        (1..self.rest.len().saturating_sub(frame::HEADER_BYTES - 1)).any(|at| {
+            let lsn = self.reached.plus(at);
             // The frame must say its own position: eight bytes to compare before anything is summed.
-            let says = self.bytes.get(at + 8..at + 16) == Some(&lsn.0.to_le_bytes()[..]);
-            says && frame::decode(&self.bytes.slice(at..), lsn).is_some_and(|frame| frame.durable > here)
+            let says = self.rest.get(at + 8..at + 16) == Some(&lsn.0.to_le_bytes()[..]);
+            says && frame::decode(&self.rest.slice(at..), lsn)
+                .is_some_and(|frame| frame.durable > self.reached)
         })
     }
 }
@@ -238,11 +250,9 @@ impl Iterator for Scan {
     type Item = Frame;
 
     fn next(&mut self) -> Option<Frame> {
-        if !self.has_rest() {
-            return None;
-        }
-        let frame = frame::decode(&self.bytes.slice(self.at..), self.reached())?;
-        self.at += frame.len();
+        let frame = frame::decode(&self.rest, self.reached)?;
+        self.rest = self.rest.split_off(frame.len());
+        self.reached = self.reached.plus(frame.len());
         Some(frame)
     }
 }

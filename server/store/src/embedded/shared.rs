@@ -3,8 +3,7 @@
 //! The writer alone changes logs and records; the indexer alone changes the index. The list between them has two ends: the writer
 //! waits when the index lags too far behind, the indexer waits when there is nothing to do.
 
-use std::collections::HashMap;
-use std::io;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,10 +16,10 @@ use super::change::Durability;
 use super::frame::Lsn;
 use super::index::{Index, IndexError};
 use super::keys::Covered;
-use super::log::{Log, LogState, Logs, Pin};
+use super::log::{Extent, Log, LogState, Logs, Pin, Stored};
 use super::segment::Segments;
 use crate::api::{Health, Record, Version, WriteError};
-use crate::types::LogId;
+use crate::types::{LogId, Owner, Seq};
 
 /// The writer waits when the index lags behind by this many bytes of the log.
 pub(crate) const MAX_LAG_BYTES: u64 = 256 << 20;
@@ -172,6 +171,29 @@ impl Shared {
         }
     }
 
+    /// The logs of an owner, the highest id first: those of the index and those that it does not have yet, without those that it
+    /// still has. Blocks on the disk.
+    pub(crate) fn logs_of(
+        &self,
+        owner: &Owner,
+        before: Option<LogId>,
+        limit: usize,
+    ) -> Result<Vec<LogId>, IndexError> {
+        // Memory first: a log that leaves it meanwhile is in the index by then.
+        let in_memory = self.logs.of_owner(owner);
+        let gone = in_memory.iter().filter(|(_, exists)| !exists).count();
+        let indexed = self.index.logs_of(owner, before, limit.saturating_add(gone))?;
+        let mut ids = BTreeSet::from_iter(indexed);
+        for (id, exists) in in_memory {
+            if !exists {
+                ids.remove(&id);
+            } else if before.is_none_or(|before| id < before) {
+                ids.insert(id);
+            }
+        }
+        Ok(ids.into_iter().rev().take(limit).collect())
+    }
+
     fn records(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -277,15 +299,23 @@ impl Shared {
 
     /// Brings the index up to `through`: `work` is all that changed since the last run.
     pub(crate) fn index_work(&self, work: Work, through: Lsn) -> Result<(), IndexError> {
+        let logs: Vec<LogChange<'_>> = work.logs.iter().filter_map(|pin| LogChange::take(pin)).collect();
+        let records: Vec<(&Bytes, Cell)> = {
+            let known = self.records();
+            work.records.iter().filter_map(|key| Some((key, known.cells.get(key)?.clone()))).collect()
+        };
         if self.options.durability == Durability::Os {
-            // Else a power cut could leave an index that is ahead of the log.
-            self.sync_log(through)
-                .map_err(|source| IndexError::Sync { path: self.segments.dir().to_owned(), source })?;
+            // What was taken may be newer than `through`. Were it not synced before sled has it, a power cut could leave an
+            // index that is ahead of the log.
+            let synced = self.segments.sync_newest();
+            synced.map_err(|source| IndexError::Sync { path: self.segments.dir().to_owned(), source })?;
         }
-        for pin in &work.logs {
-            self.index_log(pin)?;
+        for change in logs {
+            self.index_log(change)?;
         }
-        self.index_records(&work.records)?;
+        for (key, cell) in records {
+            self.index_record(key, cell)?;
+        }
         self.index.set_covered(Covered {
             lsn: through,
             epoch: self.epoch,
@@ -297,19 +327,8 @@ impl Shared {
         Ok(())
     }
 
-    fn sync_log(&self, through: Lsn) -> io::Result<()> {
-        let (_, file) = self.segments.file_of(Lsn(through.0.saturating_sub(1)))?;
-        file.sync_data()
-    }
-
-    fn index_log(&self, log: &Log) -> Result<(), IndexError> {
-        let (stored, new, open, is_new, indexed_watermark) = {
-            let mut state = log.state();
-            state.dirty = false;
-            let Some(stored) = state.committed.clone() else { return Ok(()) };
-            let open = std::mem::take(&mut state.open_extents);
-            (stored, state.unindexed.clone(), open, !state.in_index, state.indexed_watermark)
-        };
+    fn index_log(&self, change: LogChange<'_>) -> Result<(), IndexError> {
+        let LogChange { log, stored, new, open, is_new, indexed_watermark } = change;
         if stored.head.frontier.gone {
             self.index.remove_log(log.id, &stored)?;
             if stored.has_blobs {
@@ -335,18 +354,37 @@ impl Shared {
         Ok(())
     }
 
-    fn index_records(&self, keys: &[Bytes]) -> Result<(), IndexError> {
-        for key in keys {
-            let Some(cell) = self.records().cells.get(key).cloned() else { continue };
-            let Cell { version, value } = cell;
-            let record = value.map(|value| Record { version, value });
-            self.index.put_record(key, record.as_ref())?;
-            let mut records = self.records();
-            if records.cells.get(key).is_some_and(|now| now.version == version) {
-                records.cells.remove(key);
-                records.removals += 1;
-            }
+    fn index_record(&self, key: &Bytes, cell: Cell) -> Result<(), IndexError> {
+        let Cell { version, value } = cell;
+        let record = value.map(|value| Record { version, value });
+        self.index.put_record(key, record.as_ref())?;
+        let mut records = self.records();
+        if records.cells.get(key).is_some_and(|now| now.version == version) {
+            records.cells.remove(key);
+            records.removals += 1;
         }
         Ok(())
+    }
+}
+
+/// What the index does not have of one log yet.
+struct LogChange<'a> {
+    log: &'a Log,
+    stored: Stored,
+    new: Vec<Extent>,
+    open: Vec<Extent>,
+    is_new: bool,
+    indexed_watermark: Option<Seq>,
+}
+
+impl<'a> LogChange<'a> {
+    /// Takes the log off the indexer's list; `None` if it was never made.
+    fn take(log: &'a Log) -> Option<Self> {
+        let mut state = log.state();
+        state.dirty = false;
+        let stored = state.committed.clone()?;
+        let open = std::mem::take(&mut state.open_extents);
+        let (is_new, indexed_watermark) = (!state.in_index, state.indexed_watermark);
+        Some(Self { log, stored, new: state.unindexed.clone(), open, is_new, indexed_watermark })
     }
 }

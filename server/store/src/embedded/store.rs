@@ -21,7 +21,7 @@ use crate::api::{
     Append, Batch, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Version, WriteError,
 };
 use crate::memory::{check_batch, check_record};
-use crate::types::{Head, LogId, Seq, UnixMillis};
+use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
 
 /// A batch holds at most this many bytes in the log itself; what is more goes to blob files.
 const MAX_INLINE_BATCH_BYTES: usize = 8 << 20;
@@ -178,6 +178,11 @@ impl Store for EmbeddedStore {
         check_batch(&new.entries)?;
         self.shared.check_health()?;
         let NewLog { id, owner, created_at, status, document, entries } = new;
+        match self.pin_for_write(id).await {
+            Err(WriteError::NotFound) => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Err(WriteError::Exists),
+        }
         let pin = self.shared.pin_new(id)?;
         let mut payloads = vec![document];
         payloads.extend(entries);
@@ -242,6 +247,16 @@ impl Store for EmbeddedStore {
             shared.index.open_logs(after, limit).map_err(|error| broken(&error))
         })
         .await
+    }
+
+    async fn logs_of(
+        &self,
+        owner: &Owner,
+        before: Option<LogId>,
+        limit: usize,
+    ) -> Result<Vec<LogId>, ReadError> {
+        let (shared, owner) = (Arc::clone(&self.shared), owner.clone());
+        blocking(move || shared.logs_of(&owner, before, limit).map_err(|error| broken(&error))).await
     }
 
     async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {

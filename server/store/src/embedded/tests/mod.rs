@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::api::{Append, Close, ReadError, ReadLimit};
-use crate::testing::{Tested, append, assert_reads, create, id, read_all};
+use crate::testing::{Tested, append, assert_reads, create, id, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
+
+mod model;
 
 mod both_durabilities {
     mod sync {
@@ -55,6 +57,7 @@ async fn assert_written(store: &Tested, closed: LogId, open: LogId) {
     assert_reads(store, open, 0, 100).await;
     assert_eq!(store.open_logs(None, 10).await.unwrap(), [open]);
     assert_eq!(store.expired(UnixMillis(77), 10).await.unwrap(), [closed]);
+    assert_eq!(store.logs_of(&owner(), None, 10).await.unwrap(), [open, closed]);
     assert_eq!(store.record(b"key").await.unwrap().unwrap().value, "value");
     let head = store.head(closed).await.unwrap().unwrap();
     assert_eq!((head.frontier.closed, head.retained_entries), (true, 300));

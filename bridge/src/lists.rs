@@ -1,0 +1,95 @@
+//! Lists: the caller's responses, and the input items of one.
+//!
+//! It owns their shape (W-8) and parameters, checked before anything is looked up (S-2). It must never know how large a page may
+//! be: the gateway clamps, and says what it used (U-15).
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tidemark_proto::v1::{ErrorCode, ListInputItemsRequest, ListRequest, Order};
+
+use crate::caller::Caller;
+use crate::error::{self, Failure};
+use crate::params::Params;
+use crate::responses::{self, Id};
+use crate::router::Bridge;
+
+const AFTER: &str = "after";
+const CURSOR: &str = "cursor";
+const ORDER: &str = "order";
+
+/// What the contract calls [`CURSOR`].
+const PAGE_TOKEN: &str = "page_token";
+
+/// A page, in the shape of the OpenAI API.
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<&'a RawValue>,
+    first_id: Option<&'a str>,
+    last_id: Option<&'a str>,
+    has_more: bool,
+    /// Of the list of responses alone: where the next page begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<&'a str>,
+    /// The page size that was used.
+    limit: u32,
+}
+
+impl<'a> List<'a> {
+    /// A page of these ids and objects, the last one of its list.
+    fn new(entries: impl Iterator<Item = (&'a str, &'a Bytes)>, limit: u32) -> Result<Self, Failure> {
+        let (mut data, mut ids) = (Vec::new(), Vec::new());
+        for (id, json) in entries {
+            let object = serde_json::from_slice::<&RawValue>(json)
+                .map_err(|_| Failure::broken_contract("an entry of a list is not JSON"))?;
+            data.push(object);
+            ids.push(id);
+        }
+        let (first_id, last_id) = (ids.first().copied(), ids.last().copied());
+        Ok(Self { object: "list", data, first_id, last_id, has_more: false, next_cursor: None, limit })
+    }
+}
+
+/// `GET /v1/responses`: the caller's responses, the newest first.
+pub(crate) async fn responses(State(bridge): State<Bridge>, request: Request) -> Result<Response, Failure> {
+    let (mut parts, _) = request.into_parts();
+    let params = Params::of(&parts.uri)?;
+    let cursor = params.position(CURSOR)?.unwrap_or_default();
+    let ask = ListRequest { page_size: params.limit()?, page_token: cursor.to_owned() };
+    let call = Caller::take(&mut parts).call(ask);
+    let reply = bridge.clients.responses().list(call).await;
+    let page = reply.map_err(|status| Failure::from(status).rename_param(PAGE_TOKEN, CURSOR))?.into_inner();
+    let entries = page.responses.iter().map(|response| (response.id.as_str(), &response.json));
+    let next_cursor = Some(page.next_page_token.as_str()).filter(|token| !token.is_empty());
+    let list = List { has_more: next_cursor.is_some(), next_cursor, ..List::new(entries, page.page_size)? };
+    Ok(responses::json(error::json(&list)))
+}
+
+/// `GET /v1/responses/{id}/input_items` (W-8).
+pub(crate) async fn input_items(
+    State(bridge): State<Bridge>,
+    Id(id): Id,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (mut parts, _) = request.into_parts();
+    let params = Params::of(&parts.uri)?;
+    let after = params.position(AFTER)?.unwrap_or_default().to_owned();
+    let order = order(&params)?.into();
+    let ask = ListInputItemsRequest { id, page_size: params.limit()?, order, after };
+    let call = Caller::take(&mut parts).call(ask);
+    let page = bridge.clients.responses().list_input_items(call).await?.into_inner();
+    let entries = page.items.iter().map(|item| (item.id.as_str(), &item.json));
+    let list = List { has_more: page.has_more, ..List::new(entries, page.page_size)? };
+    Ok(responses::json(error::json(&list)))
+}
+
+fn order(params: &Params) -> Result<Order, Failure> {
+    match params.one(ORDER, ErrorCode::InvalidRequest)? {
+        None | Some("desc") => Ok(Order::Desc),
+        Some("asc") => Ok(Order::Asc),
+        Some(_) => Err(Failure::invalid(ORDER, "`order` must be `asc` or `desc`")),
+    }
+}

@@ -1,0 +1,71 @@
+//! The list of an owner's responses.
+//!
+//! It owns the order and the bounds of the list. Whether a response is in it is decided by the one check that every path has
+//! (D-30).
+
+use tidemark_proto::v1::ErrorCode;
+
+use crate::auth::Principal;
+use crate::error::Error;
+use crate::runs::handle::{Runs, Snapshot};
+use crate::runs::page::{self, Page, Sizes};
+
+/// How many responses a page has.
+const SIZES: Sizes = Sizes { default: 50, max: 1000 };
+
+/// A page of responses, the newest first.
+#[derive(Clone, Debug)]
+pub struct ResponsePage {
+    /// The responses as they are now.
+    pub responses: Vec<Snapshot>,
+    /// What asks for the next page; absent = this is the last one.
+    pub next_page_token: Option<String>,
+    /// The most responses that this page could have had.
+    pub page_size: u32,
+}
+
+impl Runs {
+    /// The responses of the caller, the newest first: at most `page_size` of them (0 = 50, more than 1000 = 1000), fewer if they
+    /// are large. `page_token` is that of the page before, or empty for the first.
+    ///
+    /// # Errors
+    /// `invalid_cursor` for a token that was not given to this owner, `draining`, `storage_unavailable`.
+    pub async fn list(
+        &self,
+        principal: &Principal,
+        page_size: u32,
+        page_token: &str,
+    ) -> Result<ResponsePage, Error> {
+        let owner = principal.owner();
+        let mut before = page::position(owner, page_token)?;
+        let page_size = SIZES.of(page_size);
+        let mut page = Page::<Snapshot>::new(page_size);
+        let has_more = 'filling: loop {
+            // One more than the page takes, to know whether there is another.
+            let limit = usize::try_from(page_size).unwrap_or(usize::MAX).saturating_add(1);
+            let logs = self.0.store.logs_of(owner, before, limit).await.map_err(Error::internal)?;
+            if logs.is_empty() {
+                break false;
+            }
+            for log in logs {
+                before = Some(log);
+                let Some(found) = self.find(principal, log).await? else { continue };
+                if page.is_full() {
+                    break 'filling true;
+                }
+                let snapshot = match self.snapshot(found).await {
+                    // It went away since it was found.
+                    Err(error) if error.code() == ErrorCode::NotFound => continue,
+                    other => other?,
+                };
+                let bytes = snapshot.json.len();
+                if !page.push(snapshot, bytes) {
+                    break 'filling true;
+                }
+            }
+        };
+        let last = page.last().filter(|_| has_more).map(|snapshot| snapshot.id.log());
+        let next_page_token = last.map(|last| page::token(owner, last));
+        Ok(ResponsePage { responses: page.into_entries(), next_page_token, page_size })
+    }
+}

@@ -1,0 +1,25 @@
+//! The real binary from outside: its ports, its command line, its data directory, with the built-in demo backend or a scripted one.
+//!
+//! Tests that prove a check of the seeds' annex 3 carry its number. What one room promises by itself is tested in that room.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bad_backends;
+mod bad_requests;
+mod bridge;
+mod cancels;
+mod command_line;
+mod creates;
+mod grpc;
+mod limits;
+mod long;
+mod owners;
+mod readers;
+mod restarts;
+mod resumes;
+mod setup;
+mod shutdown;
+mod storage;
