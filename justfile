@@ -34,3 +34,12 @@ baseline:
 # Checks licenses, bans and sources, where cargo-deny is installed.
 deny:
     cargo deny --offline check bans licenses sources
+
+# Measures what a durable append costs, and how far readers are behind; numbers are in docs/benchmarks.md.
+bench:
+    cargo bench --bench store
+    cargo bench --bench e2e
+
+# Measures the gateway against nginx and the floors.
+race *arguments:
+    cargo bench --bench race -- {{arguments}}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidemark_store::{Append, Close, Head, Seq, WriteError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::backends::{Backend, Finish, Generation};
 use crate::error::Error;
@@ -80,7 +80,7 @@ impl Run {
         let outbox = Outbox::new(head.frontier.committed.next());
         let grace = document.needs_reader().then_some(shared.options.disconnect_grace);
         let fault = Fault::clone(&doorstep.fault);
-        let outside = Outside::new(doorstep, grace, shared.options.max_time, shared.halt.clone());
+        let outside = Outside::new(doorstep, grace, shared.options.max_time, &shared.halt);
         Self {
             shared,
             id,
@@ -290,14 +290,22 @@ struct Outside {
     lonely_until: Option<Instant>,
     max_time: Duration,
     out_of_time: Pin<Box<Sleep>>,
-    halt: CancellationToken,
+    /// The end of the gateway; registered once, not at every wait.
+    halted: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Outside {
-    fn new(doorstep: Doorstep, grace: Option<Duration>, max_time: Duration, halt: CancellationToken) -> Self {
+    fn new(
+        doorstep: Doorstep,
+        grace: Option<Duration>,
+        max_time: Duration,
+        halt: &CancellationToken,
+    ) -> Self {
         let Doorstep { mailbox, readers, fault: _ } = doorstep;
         let out_of_time = Box::pin(sleep(max_time));
-        let mut outside = Self { mailbox, readers, grace, lonely_until: None, max_time, out_of_time, halt };
+        // A token of its own: all runs would else wait in one list, behind one lock.
+        let halted = Box::pin(halt.child_token().cancelled_owned());
+        let mut outside = Self { mailbox, readers, grace, lonely_until: None, max_time, out_of_time, halted };
         outside.count_readers();
         outside
     }
@@ -314,7 +322,7 @@ impl Outside {
                 () = &mut self.out_of_time => {
                     return Outsider::Ends(Ending::Failed(faults::max_time(self.max_time)));
                 }
-                () = self.halt.cancelled() => return Outsider::Halt,
+                () = &mut self.halted => return Outsider::Halt,
                 Ok(()) = self.readers.changed(), if self.grace.is_some() => self.count_readers(),
                 () = sleep_until(self.lonely_until.unwrap_or(far)), if self.lonely_until.is_some() => {
                     return Outsider::Ends(Ending::Cancelled(Cancelled::ClientDisconnected));

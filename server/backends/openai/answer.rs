@@ -4,13 +4,16 @@
 //! of the dialect does.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
-use tokio::time::{Instant, timeout};
+use futures_util::{Stream, StreamExt};
+use tokio::time::Instant;
 
 use super::failure::{Failures, Limit};
+use crate::alarm::Alarm;
 use crate::backends::sse::{Decoder, Event};
 use crate::backends::{Step, Steps};
 use crate::error::Error;
@@ -56,31 +59,32 @@ pub(super) struct Waits {
 /// the connection; before the end, the log says so.
 pub(super) fn steps<B, R>(body: B, reader: R, max_event: usize, waits: Waits, failures: Failures) -> Steps
 where
-    R: Read + Send + 'static,
+    R: Read + Send + Unpin + 'static,
     B: Stream<Item = Result<Bytes, Error>> + Send + Unpin + 'static,
 {
-    let answer = Answer {
+    Box::pin(Answer {
         body,
         waits,
         wait: Wait::FirstByte,
+        alarm: Alarm::new(waits.began + waits.first_byte),
+        waiting: false,
         decoder: Decoder::new(max_event),
         reader,
         steps: VecDeque::new(),
         failed: None,
         over: false,
         failures,
-    };
-    Box::pin(stream::try_unfold(answer, |mut answer| async move {
-        let step = answer.next().await;
-        answer.over = !matches!(step, Ok(Some(_)));
-        Ok(step?.map(|step| (step, answer)))
-    }))
+    })
 }
 
 struct Answer<B, R> {
     body: B,
     waits: Waits,
     wait: Wait,
+    /// The limit of the wait that is under way.
+    alarm: Alarm,
+    /// Whether a wait is under way.
+    waiting: bool,
     decoder: Decoder,
     reader: R,
     /// What was read and not yet handed out.
@@ -108,17 +112,31 @@ enum Wait {
     Trailer { since: Instant },
 }
 
+impl<B: Stream<Item = Result<Bytes, Error>> + Unpin, R: Read + Unpin> Stream for Answer<B, R> {
+    type Item = Result<Step, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let step = ready!(self.poll_step(context));
+        // Nothing follows an error, or the end.
+        self.over = !matches!(step, Ok(Some(_)));
+        Poll::Ready(step.transpose())
+    }
+}
+
 impl<B: Stream<Item = Result<Bytes, Error>> + Unpin, R: Read> Answer<B, R> {
-    async fn next(&mut self) -> Result<Option<Step>, Error> {
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Step>, Error>> {
         loop {
             if let Some(step) = self.steps.pop_front() {
-                return Ok(Some(step));
+                return Poll::Ready(Ok(Some(step)));
             }
             if let Some(error) = self.failed.take() {
-                return Err(error);
+                return Poll::Ready(Err(error));
             }
             if self.reader.progress() == Progress::Done {
-                return Ok(None);
+                return Poll::Ready(Ok(None));
             }
             match self.read_event() {
                 Ok(true) => continue,
@@ -128,9 +146,9 @@ impl<B: Stream<Item = Result<Bytes, Error>> + Unpin, R: Read> Answer<B, R> {
                     continue;
                 }
             }
-            match self.receive().await? {
+            match ready!(self.poll_receive(context))? {
                 Some(bytes) => self.decoder.push(&bytes),
-                None => return self.end().map(|()| None),
+                None => return Poll::Ready(self.end().map(|()| None)),
             }
         }
     }
@@ -157,32 +175,54 @@ impl<B: Stream<Item = Result<Bytes, Error>> + Unpin, R: Read> Answer<B, R> {
     }
 
     /// The next bytes, or `None` at the end.
-    async fn receive(&mut self) -> Result<Option<Bytes>, Error> {
-        if self.reader.progress() == Progress::Finished && !matches!(self.wait, Wait::Trailer { .. }) {
-            self.wait = Wait::Trailer { since: Instant::now() };
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        if !self.waiting {
+            self.begin_wait();
         }
-        let Waits { began, first_byte, idle } = self.waits;
-        let (left, limit) = match self.wait {
-            Wait::FirstByte => (first_byte.saturating_sub(began.elapsed()), Limit::FirstByte(first_byte)),
-            Wait::NextByte => (idle, Limit::Idle(idle)),
-            // The answer is whole: whatever goes wrong with the rest of the stream takes nothing from it.
-            Wait::Trailer { since } => {
-                let left = TRAILER_WAIT.saturating_sub(since.elapsed());
-                return Ok(timeout(left, self.body.next()).await.ok().flatten().and_then(Result::ok));
+        let received = match self.body.poll_next_unpin(context) {
+            Poll::Ready(received) => received.transpose(),
+            Poll::Pending => {
+                ready!(self.alarm.poll(context));
+                Err(self.failures.timeout(self.limit()))
             }
         };
-        let bytes =
-            timeout(left, self.body.next()).await.map_err(|_| self.failures.timeout(limit))?.transpose()?;
-        if bytes.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
+        self.waiting = false;
+        // The answer is whole: whatever goes wrong with the rest of the stream takes nothing from it.
+        if let Wait::Trailer { .. } = self.wait {
+            return Poll::Ready(Ok(received.ok().flatten()));
+        }
+        if received.as_ref().is_ok_and(|bytes| bytes.as_ref().is_some_and(|bytes| !bytes.is_empty())) {
             self.wait = Wait::NextByte;
         }
-        Ok(bytes)
+        Poll::Ready(received)
+    }
+
+    /// Sets the alarm for what is waited for now.
+    fn begin_wait(&mut self) {
+        let now = Instant::now();
+        if self.reader.progress() == Progress::Finished && !matches!(self.wait, Wait::Trailer { .. }) {
+            self.wait = Wait::Trailer { since: now };
+        }
+        self.alarm.set(match self.wait {
+            Wait::FirstByte => self.waits.began + self.waits.first_byte,
+            Wait::NextByte => now + self.waits.idle,
+            Wait::Trailer { since } => since + TRAILER_WAIT,
+        });
+        self.waiting = true;
+    }
+
+    /// What it means that the alarm has gone off.
+    fn limit(&self) -> Limit {
+        match self.wait {
+            Wait::FirstByte => Limit::FirstByte(self.waits.first_byte),
+            Wait::NextByte | Wait::Trailer { .. } => Limit::Idle(self.waits.idle),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::future;
+    use futures_util::{future, stream};
     use tidemark_proto::v1::ErrorCode;
     use tokio::time::{advance, sleep};
 
