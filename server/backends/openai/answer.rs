@@ -32,7 +32,7 @@ pub(super) struct Waits {
     pub(super) idle: Duration,
 }
 
-/// The steps of an answer with this body. Dropping them drops the body, and with it the connection.
+/// The steps of an answer with this body. Dropping them drops the body, and with it the connection; before the end, the log says so.
 pub(super) fn steps<B>(body: B, waits: Waits, failures: Failures) -> Steps
 where
     B: Stream<Item = Result<Bytes, Error>> + Send + Unpin + 'static,
@@ -45,11 +45,13 @@ where
         reader: Reader::new(failures.clone()),
         steps: VecDeque::new(),
         failed: None,
+        over: false,
         failures,
     };
     Box::pin(stream::try_unfold(answer, |mut answer| async move {
-        let step = answer.next().await?;
-        Ok(step.map(|step| (step, answer)))
+        let step = answer.next().await;
+        answer.over = !matches!(step, Ok(Some(_)));
+        Ok(step?.map(|step| (step, answer)))
     }))
 }
 
@@ -63,7 +65,17 @@ struct Answer<B> {
     steps: VecDeque<Step>,
     /// What went wrong after `steps`.
     failed: Option<Error>,
+    /// Whether the end, or what went wrong, was handed out.
+    over: bool,
     failures: Failures,
+}
+
+impl<B> Drop for Answer<B> {
+    fn drop(&mut self) {
+        if !self.over {
+            tracing::info!(backend = self.failures.backend(), "an answer is given up, its connection closed");
+        }
+    }
 }
 
 /// What is waited for.

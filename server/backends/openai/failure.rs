@@ -46,6 +46,11 @@ impl Failures {
         Self { name: name.into(), credential, connect_timeout }
     }
 
+    /// The name of the backend.
+    pub(super) fn backend(&self) -> &str {
+        &self.name
+    }
+
     /// No answer came.
     pub(super) fn request(&self, error: reqwest::Error) -> Error {
         let failure = match (error.is_connect(), error.is_timeout()) {

@@ -1,0 +1,92 @@
+"""A model server that does what the name of the model says: what no healthy one does on demand."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+MODELS = ("refuses", "breaks", "filters", "endless")
+
+# Pieces of text before the end.
+PIECES = 20
+
+# Seconds between the pieces of the model that does not end.
+PACE = 0.02
+
+
+def chunk(text=None, finish=None):
+    delta = {} if text is None else {"content": text}
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def reply(self, status, body):
+        body = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def send(self, data):
+        self.wfile.write(f"data: {json.dumps(data)}\n\n".encode())
+
+    def do_GET(self):
+        self.reply(200, {"object": "list", "data": [{"id": model, "object": "model"} for model in MODELS]})
+
+    def do_POST(self):
+        model = json.loads(self.rfile.read(int(self.headers["content-length"])))["model"]
+        with self.server.lock:
+            self.server.asked.append(model)
+        if model == "refuses":
+            self.reply(500, {"error": {"message": "out of memory"}})
+            return
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        for number in range(PIECES):
+            self.send(chunk(f"word{number} "))
+        if model == "filters":
+            self.send(chunk(finish="content_filter"))
+            self.wfile.write(b"data: [DONE]\n\n")
+        elif model == "endless":
+            self.go_on()
+        # "breaks": the connection closes here, without a reason to stop.
+
+    def go_on(self):
+        try:
+            while not self.server.closing.is_set():
+                self.send(chunk("more "))
+                time.sleep(PACE)
+        except OSError:
+            self.server.left.set()
+
+
+class Scripted:
+    """The server, from `start` to `stop`. `asked` has the model of each generation; `left` is set when a client has gone away."""
+
+    def start(self):
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.lock = threading.Lock()
+        self.server.asked, self.server.left, self.server.closing = [], threading.Event(), threading.Event()
+        self.base_url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def asked(self, model):
+        """How often this model was asked."""
+        with self.server.lock:
+            return self.server.asked.count(model)
+
+    def abandoned(self, seconds):
+        """Whether a client goes away from the endless answer within this time."""
+        return self.server.left.wait(seconds)
+
+    def stop(self):
+        self.server.closing.set()
+        self.server.shutdown()
+        self.server.server_close()

@@ -1,0 +1,125 @@
+"""Which error the stock SDK raises, and how many requests it makes for it (D-14, W-32)."""
+
+import itertools
+import json
+import time
+
+import openai
+import pytest
+
+# Attempts of the SDK as it comes: the first one and two more.
+ATTEMPTS = 3
+
+# Events that are kept of a response, in a gateway that keeps few.
+KEPT = 64
+
+LOG = '[log]\nformat = "json"\n'
+
+# Seconds until the log must have a line.
+PATIENCE = 30
+
+# So slow that it runs until it is cancelled.
+SLOW = {"model": "demo-long", "input": "Tell me", "background": True, "metadata": {"demo.rate": "5"}}
+
+
+class Retrying:
+    """A client with the SDK's own number of retries, whose requests are counted in the gateway's log."""
+
+    def __init__(self, gateway, make_client):
+        self.gateway = gateway
+        self.client = make_client(url=gateway.url, max_retries=openai.DEFAULT_MAX_RETRIES)
+        self.names = (f"call-{id(self)}-{number}" for number in itertools.count())
+
+    def lines(self, name):
+        records = map(json.loads, self.gateway.log().splitlines())
+        return sum(record.get("request_id") == name for record in records)
+
+    def requests(self, error, call, **fields):
+        """The error of this kind that a call raises, and how many requests were made for it."""
+        name, last = next(self.names), next(self.names)
+        with pytest.raises(error) as caught:
+            call(extra_headers={"x-request-id": name}, **fields)
+        # The log is in order: once the line of a later call is there, so are all earlier ones.
+        self.client.models.list(extra_headers={"x-request-id": last})
+        end = time.monotonic() + PATIENCE
+        while not self.lines(last):
+            assert time.monotonic() < end, self.gateway.log()
+            time.sleep(0.02)
+        return caught.value, self.lines(name)
+
+
+@pytest.fixture(scope="module")
+def small(start_gateway):
+    """A gateway that keeps few events, and runs one response of an owner and two in all."""
+    return start_gateway(f"{LOG}[limits]\nlive = 2\nlive_per_owner = 1\nevents_per_response = {KEPT}\n")
+
+
+@pytest.fixture(scope="module")
+def unwell(start_gateway, scripted):
+    """A gateway in front of the scripted model server, and of one that is not there."""
+    there, gone = (f'[[backends]]\nname = "{name}"\nkind = "openai"\n' for name in ("there", "gone"))
+    return start_gateway(
+        f'{LOG}{there}base_url = "{scripted.base_url}"\n{gone}base_url = "http://127.0.0.1:9/v1"\nmodels = ["nowhere"]\n'
+    )
+
+
+def test_a_lost_position_is_a_conflict_that_is_not_tried_again(small, make_client):
+    retrying = Retrying(small, make_client)
+    responses = retrying.client.responses
+    done = responses.create(model="demo-long", input="x", metadata={"demo.rate": "0", "demo.events": str(4 * KEPT)})
+    error, requests = retrying.requests(
+        openai.ConflictError, responses.retrieve, response_id=done.id, stream=True, starting_after=10
+    )
+    assert requests == 1
+    assert (error.code, error.param) == ("offset_lost", "starting_after")
+    assert error.response.headers["x-should-retry"] == "false"
+    assert error.body["earliest"] == error.body["watermark"] + 1
+    with responses.retrieve(done.id, stream=True, starting_after=error.body["watermark"]) as stream:
+        assert [event.sequence_number for event in stream] == list(range(error.body["earliest"], error.body["committed"] + 1))
+    assert responses.retrieve(done.id).output_text == done.output_text
+
+
+def test_too_many_of_ones_own_is_a_rate_limit_that_is_tried_again(small, make_client):
+    retrying = Retrying(small, make_client)
+    running = retrying.client.responses.create(**SLOW)
+    error, requests = retrying.requests(openai.RateLimitError, retrying.client.responses.create, **SLOW)
+    assert (error.code, requests) == ("quota_exceeded", ATTEMPTS)
+    assert int(error.response.headers["retry-after"]) >= 1
+    retrying.client.responses.cancel(running.id)
+
+
+def test_too_many_in_all_is_a_server_error_that_is_tried_again(small, make_client):
+    others = [make_client(url=small.url) for _ in range(2)]
+    running = [(other, other.responses.create(**SLOW).id) for other in others]
+    retrying = Retrying(small, make_client)
+    error, requests = retrying.requests(openai.InternalServerError, retrying.client.responses.create, **SLOW)
+    assert (error.status_code, error.code, requests) == (503, "overloaded", ATTEMPTS)
+    for other, response_id in running:
+        other.responses.cancel(response_id)
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "code"), [("refuses", 502, "backend_error"), ("nowhere", 502, "backend_unreachable")]
+)
+def test_a_backend_that_fails_is_a_server_error_that_is_tried_again(unwell, make_client, model, status, code):
+    retrying = Retrying(unwell, make_client)
+    error, requests = retrying.requests(
+        openai.InternalServerError, retrying.client.responses.create, model=model, input="x"
+    )
+    assert (error.status_code, error.code, requests) == (status, code, ATTEMPTS)
+    # The response that failed is there, and says why (S-3).
+    failed = retrying.client.responses.retrieve(error.response.headers["x-tidemark-response-id"])
+    assert (failed.status, failed.error.code) == ("failed", code)
+
+
+@pytest.mark.parametrize(
+    ("error", "fields"),
+    [
+        (openai.BadRequestError, {"model": "demo", "input": "x", "extra_body": {"background": "yes"}}),
+        (openai.NotFoundError, {"model": "no-such-model", "input": "x"}),
+        (openai.NotFoundError, {"model": "demo", "input": "x", "previous_response_id": "resp_" + "0" * 32}),
+    ],
+)
+def test_a_mistake_of_the_caller_is_not_tried_again(small, make_client, error, fields):
+    retrying = Retrying(small, make_client)
+    assert retrying.requests(error, retrying.client.responses.create, **fields)[1] == 1
