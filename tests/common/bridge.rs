@@ -59,7 +59,7 @@ impl Bridge {
 
     /// Waits for the end of the process.
     pub fn wait(&mut self) -> ExitStatus {
-        wait_for(&mut self.child).unwrap()
+        wait_for(&mut self.child).unwrap_or_else(|| panic!("the bridge did not end"))
     }
 }
 
