@@ -1,4 +1,4 @@
-//! `docs/rules.md` names a test for every rule, and the tests exist.
+//! `docs/rules.md` names a test for every rule, `docs/guarantees.md` one for every promise, and the tests exist.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -63,6 +63,18 @@ fn every_test_that_is_named_exists() {
         for test in cell.split("<br>") {
             let test = test.trim().trim_matches('`');
             assert!(exists(test), "{rule}: there is no test {test}");
+        }
+    }
+}
+
+#[test]
+fn every_promise_names_a_test_that_exists() {
+    let page = read("docs/guarantees.md");
+    for promise in page.split("\n- ").skip(1) {
+        let mut tests = promise.split('`').filter(|quoted| quoted.contains("::")).peekable();
+        assert!(tests.peek().is_some(), "no test proves: {promise}");
+        for test in tests {
+            assert!(exists(test), "there is no test {test}, which shall prove: {promise}");
         }
     }
 }
