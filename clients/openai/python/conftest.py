@@ -14,17 +14,15 @@ from scripted import Scripted
 
 @pytest.fixture(scope="session")
 def start_gateway(tmp_path_factory):
-    """Starts gateways with these settings, or bridges to them; at the end each must stop well when it is asked to."""
+    """Starts gateways with these settings, with bridges in front of them if that is wanted; at the end each must stop well when it is asked to."""
     started = []
 
     def start(settings=""):
         gateway = Gateway(tmp_path_factory.mktemp("tidemark"), settings).start()
         started.append(gateway)
         if "TIDEMARK_TEST_BRIDGE" in os.environ:
-            bridge = Bridge(tmp_path_factory.mktemp("bridge"), gateway.url).start()
-            started.append(bridge)
-            # Its callers go through the bridge; what it logs is still its own.
-            gateway.url = bridge.url
+            gateway.front = Bridge(tmp_path_factory.mktemp("bridge"), gateway.url, settings).start()
+            started.append(gateway.front)
         return gateway
 
     yield start
@@ -35,7 +33,7 @@ def start_gateway(tmp_path_factory):
 @pytest.fixture(scope="session")
 def base_url(start_gateway):
     """The address of a gateway with the demo backend, as it is without any setting."""
-    return start_gateway().url
+    return start_gateway().front.url
 
 
 @pytest.fixture
