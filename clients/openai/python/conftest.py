@@ -14,7 +14,7 @@ from scripted import Scripted
 
 @pytest.fixture(scope="session")
 def start_gateway(tmp_path_factory):
-    """Starts gateways with these settings, with bridges in front of them if that is wanted; at the end each must stop well when it is asked to."""
+    """Starts gateways with these settings, with bridges in front if that is wanted; all must stop well when they are asked to."""
     started = []
 
     def start(settings=""):
