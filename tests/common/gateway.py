@@ -60,13 +60,20 @@ class Gateway(Server):
     """A gateway with these settings (TOML)."""
 
     def __init__(self, directory, settings=""):
-        config = Path(directory) / "tidemark.toml"
-        config.write_text(settings)
-        super().__init__(directory, "serve", "--config", config, "--data-dir", Path(directory) / "data")
+        super().__init__(directory, "serve", "--config", written(directory, settings), "--data-dir", Path(directory) / "data")
+        # Whoever takes the calls of clients: the gateway itself, or a bridge in front of it.
+        self.front = self
 
 
 class Bridge(Server):
-    """A bridge alone, in front of a gateway elsewhere."""
+    """A bridge alone with these settings, in front of a gateway elsewhere."""
 
-    def __init__(self, directory, gateway):
-        super().__init__(directory, "bridge", "--gateway", gateway)
+    def __init__(self, directory, gateway, settings=""):
+        super().__init__(directory, "bridge", "--config", written(directory, settings), "--gateway", gateway)
+
+
+def written(directory, settings):
+    """A file with these settings."""
+    config = Path(directory) / "tidemark.toml"
+    config.write_text(settings)
+    return config

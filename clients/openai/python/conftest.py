@@ -1,7 +1,6 @@
 """Starts the real binary and gives every test a stock OpenAI client of an owner of its own.
 
-With TIDEMARK_TEST_BRIDGE set the clients talk to a bridge alone, in front of the gateway; those of tests that start gateways of
-their own, to look into their logs, do not.
+With TIDEMARK_TEST_BRIDGE set the clients talk to a bridge alone, in front of the gateway.
 """
 
 import os
@@ -15,28 +14,26 @@ from scripted import Scripted
 
 @pytest.fixture(scope="session")
 def start_gateway(tmp_path_factory):
-    """Starts gateways with these settings; at the end each must stop well when it is asked to."""
+    """Starts gateways with these settings, with bridges in front if that is wanted; all must stop well when they are asked to."""
     started = []
 
     def start(settings=""):
-        started.append(Gateway(tmp_path_factory.mktemp("tidemark"), settings).start())
-        return started[-1]
+        gateway = Gateway(tmp_path_factory.mktemp("tidemark"), settings).start()
+        started.append(gateway)
+        if "TIDEMARK_TEST_BRIDGE" in os.environ:
+            gateway.front = Bridge(tmp_path_factory.mktemp("bridge"), gateway.url, settings).start()
+            started.append(gateway.front)
+        return gateway
 
     yield start
-    codes = [gateway.stop() for gateway in started]
-    assert not any(codes), "\n".join(gateway.log() for gateway in started)
+    codes = [server.stop() for server in reversed(started)]
+    assert not any(codes), "\n".join(server.log() for server in started)
 
 
 @pytest.fixture(scope="session")
-def base_url(start_gateway, tmp_path_factory):
-    """The address of a gateway with the demo backend, as it is without any setting, or of a bridge in front of it."""
-    gateway = start_gateway()
-    if "TIDEMARK_TEST_BRIDGE" not in os.environ:
-        yield gateway.url
-        return
-    bridge = Bridge(tmp_path_factory.mktemp("bridge"), gateway.url).start()
-    yield bridge.url
-    assert bridge.stop() == 0, bridge.log()
+def base_url(start_gateway):
+    """The address of a gateway with the demo backend, as it is without any setting."""
+    return start_gateway().front.url
 
 
 @pytest.fixture

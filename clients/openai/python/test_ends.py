@@ -16,7 +16,7 @@ def gateway(start_gateway, scripted):
 
 @pytest.fixture
 def client(make_client, gateway):
-    return make_client(url=gateway.url)
+    return make_client(url=gateway.front.url)
 
 
 def end_of(client, **fields):

@@ -23,15 +23,15 @@ SLOW = {"model": "demo-long", "input": "Tell me", "background": True, "metadata"
 
 
 class Retrying:
-    """A client with the SDK's own number of retries, whose requests are counted in the gateway's log."""
+    """A client with the SDK's own number of retries, whose requests are counted in the log of who takes them."""
 
     def __init__(self, gateway, make_client):
         self.gateway = gateway
-        self.client = make_client(url=gateway.url, max_retries=openai.DEFAULT_MAX_RETRIES)
+        self.client = make_client(url=gateway.front.url, max_retries=openai.DEFAULT_MAX_RETRIES)
         self.names = (f"call-{id(self)}-{number}" for number in itertools.count())
 
     def lines(self, name):
-        records = map(json.loads, self.gateway.log().splitlines())
+        records = map(json.loads, self.gateway.front.log().splitlines())
         return sum(record.get("request_id") == name for record in records)
 
     def requests(self, error, call, **fields):
@@ -43,7 +43,7 @@ class Retrying:
         self.client.models.list(extra_headers={"x-request-id": last})
         end = time.monotonic() + PATIENCE
         while not self.lines(last):
-            assert time.monotonic() < end, self.gateway.log()
+            assert time.monotonic() < end, self.gateway.front.log()
             time.sleep(0.02)
         return caught.value, self.lines(name)
 
@@ -89,7 +89,7 @@ def test_too_many_of_ones_own_is_a_rate_limit_that_is_tried_again(small, make_cl
 
 
 def test_too_many_in_all_is_a_server_error_that_is_tried_again(small, make_client):
-    others = [make_client(url=small.url) for _ in range(2)]
+    others = [make_client(url=small.front.url) for _ in range(2)]
     running = [(other, other.responses.create(**SLOW).id) for other in others]
     retrying = Retrying(small, make_client)
     error, requests = retrying.requests(openai.InternalServerError, retrying.client.responses.create, **SLOW)
