@@ -5,11 +5,24 @@ With TIDEMARK_TEST_BRIDGE set the clients talk to a bridge alone, in front of th
 
 import os
 import uuid
+from dataclasses import dataclass
 
 import pytest
-from gateway import Bridge, Gateway
+from gateway import Bridge, Gateway, Server
 from openai import OpenAI
 from scripted import Scripted
+
+
+@dataclass
+class Front:
+    """The server that clients call, and the gateway that answers in the end; without a bridge they are the same."""
+
+    server: Server
+    gateway: Gateway
+
+    @property
+    def url(self):
+        return self.server.url
 
 
 @pytest.fixture(scope="session")
@@ -18,10 +31,11 @@ def start_gateway(tmp_path_factory):
     started = []
 
     def start(settings=""):
-        started.append(Gateway(tmp_path_factory.mktemp("tidemark"), settings).start())
+        gateway = Gateway(tmp_path_factory.mktemp("tidemark"), settings).start()
+        started.append(gateway)
         if "TIDEMARK_TEST_BRIDGE" in os.environ:
-            started.append(Bridge(tmp_path_factory.mktemp("bridge"), started[-1].url).start())
-        return started[-1]
+            started.append(Bridge(tmp_path_factory.mktemp("bridge"), gateway, settings).start())
+        return Front(started[-1], gateway)
 
     yield start
     codes = [server.stop() for server in reversed(started)]

@@ -56,17 +56,22 @@ class Server:
             self.kill()
 
 
+def written(directory, settings):
+    """A file with these settings (TOML)."""
+    file = Path(directory) / "tidemark.toml"
+    file.write_text(settings)
+    return file
+
+
 class Gateway(Server):
-    """A gateway with these settings (TOML)."""
+    """A gateway with these settings."""
 
     def __init__(self, directory, settings=""):
-        config = Path(directory) / "tidemark.toml"
-        config.write_text(settings)
-        super().__init__(directory, "serve", "--config", config, "--data-dir", Path(directory) / "data")
+        super().__init__(directory, "serve", "--config", written(directory, settings), "--data-dir", Path(directory) / "data")
 
 
 class Bridge(Server):
-    """A bridge alone, in front of a gateway elsewhere."""
+    """A bridge alone with these settings, in front of a gateway elsewhere."""
 
-    def __init__(self, directory, gateway):
-        super().__init__(directory, "bridge", "--gateway", gateway)
+    def __init__(self, directory, gateway, settings=""):
+        super().__init__(directory, "bridge", "--config", written(directory, settings), "--gateway", gateway.url)

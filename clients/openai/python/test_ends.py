@@ -10,13 +10,13 @@ PATIENCE = 30
 
 
 @pytest.fixture(scope="module")
-def gateway(start_gateway, scripted):
+def front(start_gateway, scripted):
     return start_gateway(f'[[backends]]\nname = "scripted"\nkind = "openai"\nbase_url = "{scripted.base_url}"\n')
 
 
 @pytest.fixture
-def client(make_client, gateway):
-    return make_client(url=gateway.url)
+def client(make_client, front):
+    return make_client(url=front.url)
 
 
 def end_of(client, **fields):
@@ -62,8 +62,8 @@ def test_the_helper_gives_every_event_and_then_says_that_nothing_is_complete(cli
     assert last.type in ("response.failed", "response.incomplete")
 
 
-def test_cancel_ends_the_stream_and_the_work_of_the_backend(client, gateway, scripted):
-    given_up = gateway.log().count("an answer is given up")
+def test_cancel_ends_the_stream_and_the_work_of_the_backend(client, front, scripted):
+    given_up = front.gateway.log().count("an answer is given up")
     with client.responses.create(model="endless", input="x", background=True, stream=True) as stream:
         head = list(itertools.islice(stream, 10))
         assert client.responses.cancel(head[0].response.id).status == "cancelled"
@@ -71,7 +71,7 @@ def test_cancel_ends_the_stream_and_the_work_of_the_backend(client, gateway, scr
     assert (tail[-1].type, tail[-1].response.status) == ("response.incomplete", "cancelled")
     assert tail[-1].response.output_text.startswith("word0 ")
     assert scripted.abandoned(PATIENCE)
-    assert gateway.log().count("an answer is given up") == given_up + 1
+    assert front.gateway.log().count("an answer is given up") == given_up + 1
 
 
 def test_the_next_turn_of_what_failed_can_be_asked(client):

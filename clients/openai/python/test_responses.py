@@ -285,3 +285,29 @@ def test_the_request_id_is_the_callers_if_it_is_well_formed(client):
 def test_paths_without_v1_are_the_same(make_client):
     response = make_client("alice").responses.create(model="demo", input="x")
     assert make_client("alice", path="").responses.retrieve(response.id) == response
+
+
+def test_delete_removes_a_response_once(client):
+    response = client.responses.create(background=True, **SLOW)
+    client.responses.delete(response.id)
+    for again in (client.responses.retrieve, client.responses.delete, client.responses.cancel, client.responses.input_items.list):
+        with pytest.raises(openai.NotFoundError) as raised:
+            again(response.id)
+        assert raised.value.code == "not_found"
+
+
+def test_input_items_are_paged(client):
+    texts = [f"part {number}" for number in range(5)]
+    given = [{"role": "user", "content": text} for text in texts]
+    response = client.responses.create(model="demo", input=given)
+    for order, expected in (("asc", texts), ("desc", texts[::-1])):
+        page = client.responses.input_items.list(response.id, order=order, limit=2)
+        assert (len(page.data), page.has_more) == (2, True)
+        items = list(page)
+        assert [item.content[0].text for item in items] == expected
+        assert len({item.id for item in items}) == 5
+    newest = client.responses.input_items.list(response.id)
+    assert [item.content[0].text for item in newest.data] == texts[::-1]
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.responses.input_items.list(response.id, after="msg_none")
+    assert (raised.value.code, raised.value.param) == ("invalid_cursor", "after")

@@ -23,15 +23,15 @@ SLOW = {"model": "demo-long", "input": "Tell me", "background": True, "metadata"
 
 
 class Retrying:
-    """A client with the SDK's own number of retries, whose requests are counted in the gateway's log."""
+    """A client with the SDK's own number of retries, whose requests are counted in the log of the server that it calls."""
 
-    def __init__(self, gateway, make_client):
-        self.gateway = gateway
-        self.client = make_client(url=gateway.url, max_retries=openai.DEFAULT_MAX_RETRIES)
+    def __init__(self, front, make_client):
+        self.server = front.server
+        self.client = make_client(url=front.url, max_retries=openai.DEFAULT_MAX_RETRIES)
         self.names = (f"call-{id(self)}-{number}" for number in itertools.count())
 
     def lines(self, name):
-        records = map(json.loads, self.gateway.log().splitlines())
+        records = map(json.loads, self.server.log().splitlines())
         return sum(record.get("request_id") == name for record in records)
 
     def requests(self, error, call, **fields):
@@ -43,7 +43,7 @@ class Retrying:
         self.client.models.list(extra_headers={"x-request-id": last})
         end = time.monotonic() + PATIENCE
         while not self.lines(last):
-            assert time.monotonic() < end, self.gateway.log()
+            assert time.monotonic() < end, self.server.log()
             time.sleep(0.02)
         return caught.value, self.lines(name)
 
