@@ -42,7 +42,7 @@ const fn row(code: &'static str, grpc: Code, http: u16, kind: &'static str, retr
 
 impl ErrorCode {
     /// Every code that can be sent.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::InvalidRequest,
         Self::InvalidCursor,
         Self::ConflictingCursor,
@@ -71,6 +71,7 @@ impl ErrorCode {
         Self::StreamForbidden,
         Self::Internal,
         Self::ForbiddenOrigin,
+        Self::RequestTimeout,
     ];
 
     /// The row of this code. `Unspecified` reads as `internal`.
@@ -97,6 +98,9 @@ impl ErrorCode {
             }
             Self::MethodNotAllowed => {
                 row("method_not_allowed", Code::Unimplemented, 405, INVALID, Retry::Never)
+            }
+            Self::RequestTimeout => {
+                row("request_timeout", Code::DeadlineExceeded, 408, INVALID, Retry::Unsaid)
             }
             Self::PreviousResponseNotTerminal => {
                 row("previous_response_not_terminal", Code::FailedPrecondition, 409, INVALID, Retry::Never)

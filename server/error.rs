@@ -21,6 +21,7 @@ struct Inner {
     lost: Option<Lost>,
     response_id: Option<String>,
     cause: Option<String>,
+    quote: Option<String>,
 }
 
 impl Error {
@@ -34,6 +35,7 @@ impl Error {
             lost: None,
             response_id: None,
             cause: None,
+            quote: None,
         }))
     }
 
@@ -83,6 +85,20 @@ impl Error {
         self
     }
 
+    /// Keeps a text of somebody else, such as a backend's error page or a value that is wrong: it may hold parts of a prompt, so it
+    /// is never sent and is logged at level `trace` only.
+    #[must_use]
+    pub fn with_quote(mut self, text: impl fmt::Display) -> Self {
+        self.0.quote = Some(text.to_string());
+        self
+    }
+
+    /// What the log may hold: the code alone for a mistake of the caller, because the message may repeat what the caller sent.
+    pub fn for_log(&self) -> String {
+        let of_the_caller = (400..500).contains(&self.0.code.row().http);
+        if of_the_caller { self.0.code.code().to_owned() } else { self.to_string() }
+    }
+
     /// The stable code.
     pub fn code(&self) -> ErrorCode {
         self.0.code
@@ -117,6 +133,11 @@ impl Error {
     pub fn cause(&self) -> Option<&str> {
         self.0.cause.as_deref()
     }
+
+    /// What somebody else said about it, for the operator's log at level `trace`.
+    pub fn quote(&self) -> Option<&str> {
+        self.0.quote.as_deref()
+    }
 }
 
 impl fmt::Display for Error {
@@ -130,3 +151,19 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_gets_no_text_of_callers_and_no_quote() {
+        let wrong = Error::invalid("input", "no item of type `secret`").with_quote("secret");
+        assert_eq!(wrong.for_log(), "invalid_request");
+        let failed = Error::new(ErrorCode::BackendError, "backend `a` hung up")
+            .with_cause("reset")
+            .with_quote("secret");
+        assert_eq!(failed.for_log(), "backend_error: backend `a` hung up (reset)");
+        assert_eq!(failed.quote(), Some("secret"));
+    }
+}

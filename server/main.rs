@@ -63,12 +63,18 @@ fn run(
         Ok(runtime) => runtime,
         Err(error) => return fail(exit::FAILED, &format!("cannot start the runtime: {error}")),
     };
-    match runtime.block_on(serve(&config)) {
+    let served = runtime.block_on(serve(&config));
+    // Whatever still blocks on the disk shall not hold up the end of the process.
+    runtime.shutdown_background();
+    match served {
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {
             let code = match failure {
                 Failure::Open(_) | Failure::Store(_) => exit::STORE,
-                Failure::Listen { .. } | Failure::System { .. } | Failure::Start { .. } => exit::FAILED,
+                Failure::Listen { .. }
+                | Failure::System { .. }
+                | Failure::Start { .. }
+                | Failure::Stuck(_) => exit::FAILED,
             };
             fail(code, &with_causes(&failure))
         }

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use tidemark_proto::v1::ErrorCode;
+use tonic::Status;
 
 use crate::error::Failure;
 
@@ -24,7 +25,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// `invalid_request` if the content type is not JSON (none at all is taken for JSON) or the body breaks off,
-/// `payload_too_large` beyond the limit.
+/// `payload_too_large` beyond the limit, and whatever status the body itself ends with.
 pub(crate) async fn read_json(parts: &Parts, body: Body, limit: usize) -> Result<Bytes, Failure> {
     require_json(&parts.headers)?;
     if declared_length(&parts.headers).is_some_and(|length| length > limit as u64) {
@@ -40,7 +41,7 @@ pub(crate) async fn read_json(parts: &Parts, body: Body, limit: usize) -> Result
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Failure> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Failure::new(ErrorCode::InvalidRequest, "the body broke off"))?;
+        let frame = frame.map_err(|error| broken_off(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if data.len() > limit - whole.len() {
             drop(whole);
@@ -50,6 +51,18 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Failure> {
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
+}
+
+/// Why a body cannot be read: what a layer in front of the bridge says, else that it broke off.
+fn broken_off(error: &axum::Error) -> Failure {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(status) = error.downcast_ref::<Status>() {
+            return Failure::of_status(status);
+        }
+        cause = error.source();
+    }
+    Failure::new(ErrorCode::InvalidRequest, "the body broke off")
 }
 
 async fn drain(mut body: Body) {
@@ -125,6 +138,13 @@ mod tests {
         let chunks = stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("reset"))]);
         let refusal = collect(Body::from_stream(chunks), 8).await.unwrap_err();
         assert_eq!(refusal, Failure::new(ErrorCode::InvalidRequest, "the body broke off"));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_ends_with_a_status_is_refused_with_that() {
+        let status = || Status::not_found("somewhere");
+        let body = Body::new(Body::from_stream(stream::iter([Err::<Bytes, _>(status())])));
+        assert_eq!(collect(body, 8).await, Err(Failure::of_status(&status())));
     }
 
     #[tokio::test(start_paused = true)]

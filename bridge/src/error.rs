@@ -154,7 +154,7 @@ impl Failure {
     }
 
     /// The refusal that a status stands for: by our own reason if it carries one, else by the gRPC code alone.
-    fn of_status(status: &Status) -> Self {
+    pub(crate) fn of_status(status: &Status) -> Self {
         match reason(status) {
             Some((code, info)) => Self::of_reason(code, &info, status),
             None => {

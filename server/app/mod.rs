@@ -2,8 +2,9 @@
 //!
 //! It owns the order in which the parts are made, started and stopped. It must never do the work of one of them.
 //!
-//! Start: store, backends, runs, sockets, recovery, then the first caller. Stop: no new connections and NOT_SERVING, runs end or
-//! are ended, readers are sent away to resume later, the store is closed.
+//! Start: store, backends, runs, sockets, recovery, then the first caller. Stop: NOT_SERVING and no new responses, while
+//! everything else goes on; runs end or are ended; then no new connections, readers are sent away to resume later, and the store
+//! is closed.
 
 mod bridge;
 mod gateway;
@@ -21,6 +22,7 @@ use tidemark_store::embedded::{EmbeddedStore, OpenError};
 use tidemark_store::{Health as StoreHealth, Store};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -35,11 +37,20 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::grpc;
 use crate::runs::Runs;
-use crate::serve::{self, Banner, Bounds, Control, Drained, Health, Listener, RequestIds, Signals, Visitors};
+use crate::serve::{
+    self, Banner, Bounds, Control, Drained, Health, Listener, Record, RequestIds, Signals, Visitors,
+};
 use crate::tasks::Tasks;
+use crate::telemetry::Metrics;
 
-/// How long readers and other open calls may take to end after the last run has ended.
+/// How long runs that are told to end may take; and after them, readers and other open calls.
 const CLOSING: Duration = Duration::from_secs(5);
+
+/// How long the store may take to close, and what is left of the tasks to end.
+const LAST: Duration = Duration::from_secs(5);
+
+/// The most connections of the admin port.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// Why the server did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +77,9 @@ pub enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// The server was asked to stop and something did not end.
+    #[error("not everything ended within {} s after the last wait", .0.as_secs())]
+    Stuck(Duration),
     /// A part could not be made, or an earlier process's responses could not be ended.
     #[error("{what}: {error}")]
     Start {
@@ -92,11 +106,10 @@ impl Failure {
 /// All of [`Failure`].
 pub async fn serve(config: &Config, ready: impl FnOnce(Banner<'_>)) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::system("listen for signals"))?;
-    let bounds = Bounds::from(&config.server);
-    let listener = bind(config.server.listen, bounds)?;
-    let admin = config.server.admin.map(|address| bind(address, bounds)).transpose()?;
+    let metrics = Metrics::new();
+    let (listener, admin) = bind(config, &metrics)?;
     let (address, admin_address) = (listener.address(), admin.as_ref().map(Listener::address));
-    let app = App::start(config, listener, admin).await?;
+    let app = App::start(config, metrics, listener, admin).await?;
     ready(Banner { address, admin: admin_address, config });
     let mut store = app.store.health();
     let failed = tokio::select! {
@@ -107,12 +120,19 @@ pub async fn serve(config: &Config, ready: impl FnOnce(Banner<'_>)) -> Result<()
         _ = store.wait_for(|health| *health != StoreHealth::Serving) => true,
     };
     let reason = if failed { Some(poisoned(&store)) } else { None };
-    app.stop(config.server.drain, failed, &mut signals).await;
-    reason.map_or(Ok(()), |reason| Err(Failure::Store(reason)))
+    let stopped = app.stop(config.server.drain, failed, &mut signals).await;
+    reason.map_or(stopped, |reason| Err(Failure::Store(reason)))
 }
 
-fn bind(address: SocketAddr, bounds: Bounds) -> Result<Listener, Failure> {
-    Listener::bind(address, bounds).map_err(|source| Failure::Listen { address, source })
+/// The public port, and the one for the operator if there is one.
+fn bind(config: &Config, metrics: &Metrics) -> Result<(Listener, Option<Listener>), Failure> {
+    let bind = |address, connections| {
+        let bounds = Bounds::new(&config.server, connections);
+        Listener::bind(address, bounds, metrics.serve()).map_err(|source| Failure::Listen { address, source })
+    };
+    let public = bind(config.server.listen, serve::connections())?;
+    let admin = config.server.admin.map(|address| bind(address, ADMIN_CONNECTIONS)).transpose()?;
+    Ok((public, admin))
 }
 
 fn poisoned(health: &watch::Receiver<StoreHealth>) -> String {
@@ -140,24 +160,37 @@ struct Served {
 }
 
 impl App {
-    async fn start(config: &Config, listener: Listener, admin: Option<Listener>) -> Result<Self, Failure> {
+    async fn start(
+        config: &Config,
+        metrics: Metrics,
+        listener: Listener,
+        admin: Option<Listener>,
+    ) -> Result<Self, Failure> {
         let tasks = Tasks::new();
         let (health, _) = watch::channel(Health::Starting);
-        let admin = admin.map(|listener| Served::start(&tasks, listener, serve::admin(health.subscribe())));
+        let pages = serve::admin(health.subscribe(), metrics.clone());
+        let admin = admin.map(|listener| Served::start(&tasks, listener, pages));
         let store = open(config).await?;
+        metrics.watch(Arc::clone(&store));
         let pool =
             Pool::new(settings::backends(config)?).map_err(Failure::start("cannot use the backends"))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let options = settings::runs(config);
-        let runs = Runs::new(Arc::clone(&store), Arc::new(pool), Arc::clone(&clock), tasks.clone(), options);
+        let runs = Runs::new(
+            Arc::clone(&store),
+            Arc::new(pool),
+            Arc::clone(&clock),
+            tasks.clone(),
+            settings::runs(config),
+            metrics.runs(),
+        );
         let recovered =
             runs.recover().await.map_err(Failure::start("cannot end the responses of the last run"))?;
         if recovered > 0 {
-            tracing::info!(count = recovered, "responses of an earlier process were ended");
+            tracing::info!(count = recovered, "responses of an earlier process were found");
         }
         let (routes, reporter) =
             grpc::routes(runs.clone()).await.map_err(Failure::start("cannot make the services"))?;
-        let app = public(config, routes, &runs, clock)?;
+        let app = public(config, routes, &runs, clock, &metrics)?;
         let public = Served::start(&tasks, listener, app);
         let sweeper = runs.clone();
         tasks.spawn(async move { sweeper.sweep().await });
@@ -165,26 +198,38 @@ impl App {
         Ok(Self { store, runs, tasks, health, reporter, public, admin })
     }
 
-    /// Ends everything in order; `failed` says that the store did, so that there is nothing to wait for.
-    async fn stop(self, drain: Duration, failed: bool, signals: &mut Signals) {
+    /// Ends everything in order; `failed` says that the store did, so that there is nothing to wait for. Takes at most `drain`,
+    /// twice [`CLOSING`] and [`LAST`].
+    ///
+    /// # Errors
+    /// [`Failure::Stuck`].
+    async fn stop(self, drain: Duration, failed: bool, signals: &mut Signals) -> Result<(), Failure> {
         self.health.send_replace(if failed { Health::Failed } else { Health::Draining });
         for service in grpc::SERVICES {
             self.reporter.set_service_status(service, ServingStatus::NotServing).await;
         }
-        self.public.control.drain(drain + CLOSING);
         let patience = if failed { Duration::ZERO } else { drain };
-        let skipped = serve::drain(self.runs.drain(patience), drain + CLOSING, signals.next()).await;
-        if skipped == Drained::Skipped {
-            tracing::info!("a second signal: runs are ended now");
-            self.runs.drain(Duration::ZERO).await;
+        let waited = serve::drain(self.runs.drain(patience), patience + CLOSING, signals.next()).await;
+        let skipped = waited == Drained::Skipped;
+        if skipped {
+            tracing::info!("a second signal: nothing is waited for any more");
+            // They still write their last event; nothing but the disk can hold that up.
+            let _ = timeout(CLOSING, self.runs.drain(Duration::ZERO)).await;
         }
-        self.public.end(CLOSING, signals).await;
+        self.public.end(if skipped { Duration::ZERO } else { CLOSING }, signals).await;
         self.tasks.stop();
         if let Some(admin) = self.admin {
             admin.control.stop();
         }
-        self.store.close().await;
-        self.tasks.ended().await;
+        let last = async {
+            self.store.close().await;
+            self.tasks.ended().await;
+        };
+        timeout(LAST, last).await.map_err(|_| {
+            // Its drop would wait for the disk, which does not answer.
+            std::mem::forget(Arc::clone(&self.store));
+            Failure::Stuck(LAST)
+        })
     }
 }
 
@@ -199,11 +244,14 @@ impl Served {
         Self { control, task }
     }
 
-    /// Waits for open calls, not longer than `limit` and not once another signal has come, then cuts them.
+    /// Takes no more connections and waits for open calls, not longer than `limit` and not once another signal has come, then
+    /// cuts them.
     async fn end(self, limit: Duration, signals: &mut Signals) {
-        let Self { control, mut task } = self;
+        let Self { control, task } = self;
+        control.close();
         let ended = async {
-            let _ = (&mut task).await;
+            // A listener that panicked has ended too.
+            let _ = task.await;
         };
         if serve::drain(ended, limit, signals.next()).await != Drained::Done {
             control.stop();
@@ -227,10 +275,18 @@ pub fn rebuild(config: &Config) -> Result<(), OpenError> {
 }
 
 /// The public port: gRPC and the bridge, which calls the same services without a socket.
-fn public(config: &Config, routes: Routes, runs: &Runs, clock: Arc<dyn Clock>) -> Result<Router, Failure> {
+fn public(
+    config: &Config,
+    routes: Routes,
+    runs: &Runs,
+    clock: Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<Router, Failure> {
     let clients = Clients::new(grpc::responses_server(runs.clone()), grpc::models_server(runs.clone()));
     let rest = tidemark_bridge::router(clients, bridge_options(config)?);
-    Ok(serve::app(routes, rest, &stack_options(config, clock)))
+    let methods = grpc::methods().map_err(Failure::start("cannot read the contract"))?;
+    let record = Record::new(methods, metrics.serve());
+    Ok(serve::app(routes, rest, &stack_options(config, clock, record)))
 }
 
 /// What the settings mean to the bridge, in this process or alone.
@@ -240,13 +296,14 @@ fn bridge_options(config: &Config) -> Result<tidemark_bridge::Options, Failure> 
 }
 
 /// What the settings mean to the layers before it.
-fn stack_options(config: &Config, clock: Arc<dyn Clock>) -> serve::Options {
+fn stack_options(config: &Config, clock: Arc<dyn Clock>, record: Record) -> serve::Options {
     let (listen, hosts, origins) =
         (config.server.listen.ip(), config.server.hosts.clone(), config.cors.origins.clone());
     serve::Options {
         visitors: Visitors::new(listen, hosts, origins.clone()),
         origins,
         request_ids: RequestIds::new(move || Uuid::from_bytes(clock.new_id())),
+        record,
     }
 }
 

@@ -439,7 +439,7 @@ kind = "openai"
         assert!(
             loaded
                 .print()
-                .contains("# How long a shutdown waits for open connections. 1s to 1h.\ndrain = \"7s\"")
+                .contains("# How long a shutdown waits for responses that run. 1s to 1h.\ndrain = \"7s\"")
         );
         assert_eq!(
             load(None, Overrides::default(), &no_env).unwrap().print().lines().count(),

@@ -13,7 +13,7 @@ mod tests;
 
 pub use models::Models;
 pub use responses::Responses;
-pub use routes::{SERVICES, models_server, responses_server, routes};
+pub use routes::{SERVICES, methods, models_server, responses_server, routes};
 pub use status::{status, unauthorized};
 
 use crate::auth::Principal;

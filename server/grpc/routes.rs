@@ -1,5 +1,9 @@
 //! The services put together.
 
+use std::collections::BTreeSet;
+
+use prost::Message;
+use prost_types::FileDescriptorSet;
 use tidemark_proto::v1::models_service_server::ModelsServiceServer;
 use tidemark_proto::v1::responses_service_server::ResponsesServiceServer;
 use tidemark_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
@@ -12,6 +16,31 @@ use crate::runs::Runs;
 
 /// The names of the services that health speaks of; the empty one stands for the server as a whole.
 pub const SERVICES: [&str; 3] = ["", "tidemark.v1.ResponsesService", "tidemark.v1.ModelsService"];
+
+/// The descriptors of everything that [`routes`] serves.
+const DESCRIPTORS: [&[u8]; 4] = [
+    FILE_DESCRIPTOR_SET,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+];
+
+/// The paths of all methods that [`routes`] serves, such as `/tidemark.v1.ResponsesService/Get`.
+///
+/// # Errors
+/// The descriptors cannot be read.
+pub fn methods() -> Result<BTreeSet<String>, prost::DecodeError> {
+    let mut methods = BTreeSet::new();
+    for bytes in DESCRIPTORS {
+        for file in FileDescriptorSet::decode(bytes)?.file {
+            for service in &file.service {
+                let path = |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
+                methods.extend(service.method.iter().map(|method| path(method.name())));
+            }
+        }
+    }
+    Ok(methods)
+}
 
 /// `ResponsesService` with the message limits of D-7, for a listener or for the bridge in the same process.
 pub fn responses_server(runs: Runs) -> ResponsesServiceServer<Responses> {
@@ -47,4 +76,23 @@ pub async fn routes(runs: Runs) -> Result<(Routes, HealthReporter), Error> {
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     Ok((routes, reporter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_is_known_by_its_path() {
+        let methods = methods().unwrap();
+        for path in [
+            "/tidemark.v1.ResponsesService/CreateStream",
+            "/tidemark.v1.ModelsService/ListModels",
+            "/grpc.health.v1.Health/Watch",
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        ] {
+            assert!(methods.contains(path), "{path} is not in {methods:?}");
+        }
+    }
 }

@@ -74,7 +74,10 @@ fn log(error: &Error) {
         ErrorCode::StorageUnavailable | ErrorCode::StorageFull => {
             tracing::warn!(%error, "a call was refused")
         }
-        _ => tracing::debug!(%error, "a call was refused"),
+        _ => tracing::debug!(error = error.for_log(), param = error.param(), "a call was refused"),
+    }
+    if let Some(quote) = error.quote() {
+        tracing::trace!(quote, "what was refused");
     }
 }
 

@@ -25,11 +25,19 @@ use crate::grpc::{Models, Responses, routes};
 use crate::runs::testing::{Act, OneModel, Script, TestClock, stop, text};
 use crate::runs::{Options, Runs};
 use crate::tasks::Tasks;
+use crate::telemetry::RunMeters;
 
 fn runs(acts: impl IntoIterator<Item = Act>) -> Runs {
     let models = Arc::new(OneModel(Script::new(acts)));
     let store = Arc::new(MemoryStore::new(Caps::default()));
-    Runs::new(store, models, Arc::new(TestClock::default()), Tasks::new(), Options::default())
+    Runs::new(
+        store,
+        models,
+        Arc::new(TestClock::default()),
+        Tasks::new(),
+        Options::default(),
+        RunMeters::default(),
+    )
 }
 
 fn service(acts: impl IntoIterator<Item = Act>) -> Responses {

@@ -142,7 +142,7 @@ async fn log_first_events(
         document: birth.document.encode()?,
         entries,
     };
-    let head = shared.store.create(new).await.map_err(faults::of_write)?;
+    let head = shared.create_log(new).await.map_err(faults::of_write)?;
     Ok((template, head, status))
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tidemark_store::UnixMillis;
 
 use crate::error::Error;
 
@@ -56,6 +57,22 @@ impl Document {
             )));
         }
         Ok(document)
+    }
+
+    /// What stands for a request that cannot be read any more. It is kept as long as one that was to be kept.
+    pub(super) fn lost(created_at: UnixMillis) -> Self {
+        Self {
+            version: Self::VERSION,
+            created_at: created_at.0 / 1000,
+            model: "unknown".to_owned(),
+            items: Vec::new(),
+            background: false,
+            store: true,
+            previous_response_id: None,
+            metadata: BTreeMap::new(),
+            instructions: None,
+            params: BTreeMap::new(),
+        }
     }
 
     /// Whether the response stops when nobody has read it for the grace (D-26).

@@ -25,6 +25,7 @@ use crate::runs::options::Options;
 use crate::runs::reader::{OnGap, Reader};
 use crate::runs::status::Status;
 use crate::tasks::Tasks;
+use crate::telemetry::RunMeters;
 
 /// The log that a malformed id is looked up as: no id source makes it.
 const NO_LOG: LogId = LogId::from_bytes([0; 16]);
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tasks: Tasks,
     pub(super) options: Options,
+    pub(super) meters: RunMeters,
     pub(super) live: Arc<Live>,
     /// No new responses.
     pub(super) draining: CancellationToken,
@@ -93,14 +95,16 @@ impl Runs {
         clock: Arc<dyn Clock>,
         tasks: Tasks,
         options: Options,
+        meters: RunMeters,
     ) -> Self {
-        let live = Arc::new(Live::new(options.max_live, options.max_live_per_owner));
+        let live = Arc::new(Live::new(options.max_live, options.max_live_per_owner, meters.live.clone()));
         Self(Arc::new(Shared {
             store,
             models,
             clock,
             tasks,
             options,
+            meters,
             live,
             draining: CancellationToken::new(),
             halt: CancellationToken::new(),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 use crate::runs::faults;
 use crate::runs::handle::Snapshot;
+use crate::telemetry::{Gauge, Held};
 
 /// The most messages that wait for a run; senders wait beyond it.
 const MAILBOX: usize = 16;
@@ -31,6 +32,7 @@ pub(super) enum Message {
 pub(super) struct Live {
     max: usize,
     max_per_owner: Option<usize>,
+    count: Gauge,
     state: Mutex<State>,
 }
 
@@ -46,6 +48,7 @@ struct State {
 pub(super) struct Slot {
     live: Arc<Live>,
     owner: Owner,
+    _counted: Held,
 }
 
 /// The way to a run.
@@ -76,8 +79,9 @@ pub(super) struct Registered {
 pub(super) struct Attachment(watch::Sender<usize>);
 
 impl Live {
-    pub(super) fn new(max: usize, max_per_owner: Option<usize>) -> Self {
-        Self { max, max_per_owner, state: Mutex::default() }
+    /// None yet; `count` shows how many there are.
+    pub(super) fn new(max: usize, max_per_owner: Option<usize>, count: Gauge) -> Self {
+        Self { max, max_per_owner, count, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -99,7 +103,7 @@ impl Live {
         }
         state.total += 1;
         state.of_owner.insert(owner.clone(), of_owner + 1);
-        Ok(Slot { live: Arc::clone(self), owner: owner.clone() })
+        Ok(Slot { live: Arc::clone(self), owner: owner.clone(), _counted: self.count.hold() })
     }
 
     /// Makes a run known. The attachment counts its creator as a reader.
@@ -195,7 +199,7 @@ mod tests {
 
     #[test]
     fn slots_are_bounded_in_total_and_per_owner_and_come_back_by_dropping() {
-        let live = Arc::new(Live::new(3, Some(2)));
+        let live = Arc::new(Live::new(3, Some(2), Gauge::default()));
         let code = |result: Result<Slot, Error>| result.unwrap_err().code();
         let _first = live.admit(&owner("a")).unwrap();
         let second = live.admit(&owner("a")).unwrap();
@@ -208,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_that_is_gone_is_not_found_and_whoever_waits_for_it_goes_on() {
-        let live = Arc::new(Live::new(1, None));
+        let live = Arc::new(Live::new(1, None, Gauge::default()));
         let log = LogId::from_bytes([1; 16]);
         let (registered, doorstep, attachment) = live.register(log);
         assert_eq!(*doorstep.readers.borrow(), 1);

@@ -21,6 +21,7 @@ mod handle;
 mod id;
 mod input;
 mod item;
+mod journal;
 mod json;
 mod list;
 mod live;

@@ -15,6 +15,7 @@ use crate::runs::faults;
 use crate::runs::handle::Shared;
 use crate::runs::id::ResponseId;
 use crate::runs::live::Attachment;
+use crate::telemetry::Held;
 
 /// A reader that had nothing for so long gets a heartbeat (D-7).
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -69,6 +70,7 @@ pub struct Reader {
     ended: bool,
     /// Held for its drop.
     _attachment: Option<Attachment>,
+    _counted: Held,
 }
 
 impl Reader {
@@ -90,6 +92,7 @@ impl Reader {
             last_delivery: Instant::now(),
             ended: false,
             _attachment: attachment,
+            _counted: shared.meters.readers.hold(),
         })
     }
 

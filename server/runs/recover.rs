@@ -1,7 +1,8 @@
 //! Open logs that nobody drives: found at boot, or left by a run that broke down.
 //!
 //! It owns their end: each gets a terminal event with the output that its events amount to (D-23), or, if it had none and
-//! retries are on, a new run under the same id.
+//! retries are on, a new run under the same id. What cannot be read any more is left out and said in the log; only a store that
+//! takes no writes stops the start.
 
 use std::sync::Arc;
 
@@ -31,12 +32,23 @@ const AT_ONCE: usize = 64;
 /// A log that is appended to by somebody else is looked at again so many times.
 const TRIES: usize = 8;
 
+/// What recovery found to do about one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// Nothing: it is closed, or of this process.
+    Nothing,
+    /// It was left by an earlier process, and is not any more.
+    Recovered,
+    /// It was left by an earlier process, and still is.
+    Stuck,
+}
+
 impl Runs {
     /// Ends or restarts every response that an earlier process left running. To be called once, before the first caller.
-    /// Returns how many there were.
+    /// Returns how many there were. One that cannot be ended stays open, is named in the log and counted.
     ///
     /// # Errors
-    /// `internal` for a log that cannot be read or understood, `storage_unavailable`: the process must not serve then.
+    /// `internal` if the open logs cannot be listed, `storage_unavailable`: the process must not serve then.
     pub async fn recover(&self) -> Result<usize, Error> {
         let (mut after, mut count) = (None, 0);
         loop {
@@ -44,29 +56,57 @@ impl Runs {
             let Some(last) = page.last() else { return Ok(count) };
             after = Some(*last);
             let found = stream::iter(page).map(|log| self.recover_one(log)).buffer_unordered(AT_ONCE);
-            count += found.try_fold(0, async |sum, was_left| Ok(sum + usize::from(was_left))).await?;
+            count += found.try_fold(0, async |sum, found| Ok(sum + self.count(found))).await?;
         }
     }
 
-    /// Returns whether the log was left by an earlier process.
-    async fn recover_one(&self, log: LogId) -> Result<bool, Error> {
-        let shared = &self.0;
+    fn count(&self, found: Found) -> usize {
+        let meters = &self.0.meters;
+        match found {
+            Found::Nothing => return 0,
+            Found::Recovered => meters.recovered.increment(),
+            Found::Stuck => meters.unrecovered.increment(),
+        }
+        1
+    }
+
+    /// # Errors
+    /// `storage_unavailable`.
+    async fn recover_one(&self, log: LogId) -> Result<Found, Error> {
         let id = ResponseId::of_log(log);
-        let Some(head) = shared.store.head(log).await.map_err(Error::internal)? else { return Ok(false) };
+        let recovered = self.end_or_restart(id).await;
+        // A store that has failed is no fault of this log.
+        self.0.store.health().borrow().check().map_err(faults::of_write)?;
+        Ok(recovered.unwrap_or_else(|error| {
+            tracing::error!(response = %id, %error, "a response of an earlier process could not be ended; it stays open");
+            Found::Stuck
+        }))
+    }
+
+    async fn end_or_restart(&self, id: ResponseId) -> Result<Found, Error> {
+        let shared = &self.0;
+        let Some(head) = shared.store.head(id.log()).await.map_err(Error::internal)? else {
+            return Ok(Found::Nothing);
+        };
         if head.frontier.closed || head.epoch >= shared.store.epoch() {
-            return Ok(false);
+            return Ok(Found::Nothing);
         }
-        let restarted = shared.options.on_restart == OnRestart::Retry && self.restart(id, head).await?;
-        if !restarted {
-            fail(shared, id, &faults::restarted()).await?;
+        if shared.options.on_restart == OnRestart::Retry {
+            match self.restart(id, head).await {
+                Ok(true) => return Ok(Found::Recovered),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(response = %id, %error, "a response cannot be tried again"),
+            }
         }
-        Ok(true)
+        fail(shared, id, &faults::restarted()).await?;
+        Ok(Found::Recovered)
     }
 
     /// Starts a response again under the same id, if it had put out nothing and can be asked again.
     async fn restart(&self, id: ResponseId, head: Head) -> Result<bool, Error> {
         let shared = &self.0;
-        let fold = fold(shared, id, &head).await?;
+        let (fold, whole) = fold(shared, id, &head).await;
+        whole?;
         let Some(status) = Status::from_byte(head.status).filter(|_| !fold.produced()) else {
             return Ok(false);
         };
@@ -88,15 +128,16 @@ impl Runs {
     }
 }
 
-/// Ends an open log as failed, with the output that its events amount to. A log that was ended meanwhile stays as it is.
+/// Ends an open log as failed, with the output that its events amount to, as far as they can be read. A log that was ended
+/// meanwhile stays as it is.
 ///
 /// # Errors
-/// `internal` if the log cannot be read or understood, `storage_unavailable`.
+/// `internal` if not even the head can be read or the log does not stand still, `storage_unavailable`.
 pub(super) async fn fail(shared: &Shared, id: ResponseId, fault: &Error) -> Result<(), Error> {
     for _ in 0..TRIES {
         let head = shared.store.head(id.log()).await.map_err(Error::internal)?;
         let Some(head) = head.filter(|head| !head.frontier.closed) else { return Ok(()) };
-        match shared.store.append(last_append(shared, id, &head, fault).await?).await {
+        match shared.append(last_append(shared, id, &head, fault).await?).await {
             Ok(_) | Err(WriteError::Closed | WriteError::NotFound | WriteError::Fenced { .. }) => {
                 return Ok(());
             }
@@ -108,11 +149,14 @@ pub(super) async fn fail(shared: &Shared, id: ResponseId, fault: &Error) -> Resu
 }
 
 async fn last_append(shared: &Shared, id: ResponseId, head: &Head, fault: &Error) -> Result<Append, Error> {
-    let document = stored(shared, id).await?;
-    let output = fold(shared, id, head).await?.into_broken_off();
+    let (document, template) = readable_request(shared, id, head).await?;
+    let (fold, whole) = fold(shared, id, head).await;
+    if let Err(error) = whole {
+        tracing::error!(response = %id, %error, "a log cannot be read whole; the response ends with what was read");
+    }
+    let output = fold.into_broken_off();
     let ending = Ending::Failed(fault.clone());
     let status = ending.status();
-    let template = Template::new(id, &document)?;
     let state = State { status, completed_at: None, error: ending.error(), output: &output, usage: None };
     let mut outbox = Outbox::new(head.frontier.committed.next());
     outbox.push(ending.event(), &Body { response: &template.at(state) })?;
@@ -126,13 +170,34 @@ async fn last_append(shared: &Shared, id: ResponseId, head: &Head, fault: &Error
     })
 }
 
+/// The request and the object made of it, or what stands for a request that cannot be read.
+async fn readable_request(
+    shared: &Shared,
+    id: ResponseId,
+    head: &Head,
+) -> Result<(Document, Template), Error> {
+    let read = stored(shared, id).await.and_then(|document| {
+        let template = Template::new(id, &document)?;
+        Ok((document, template))
+    });
+    match read {
+        Ok(readable) => Ok(readable),
+        Err(error) => {
+            tracing::error!(response = %id, %error, "a stored request cannot be read; its response ends without it");
+            let document = Document::lost(head.created_at);
+            let template = Template::new(id, &document)?;
+            Ok((document, template))
+        }
+    }
+}
+
 async fn stored(shared: &Shared, id: ResponseId) -> Result<Document, Error> {
     let bytes = shared.store.document(id.log()).await.map_err(Error::internal)?;
     Document::decode(&bytes)
 }
 
-/// Folds all that is left of a log.
-async fn fold(shared: &Shared, id: ResponseId, head: &Head) -> Result<Fold, Error> {
+/// Folds all that is left of a log, up to the first entry that cannot be read or understood, and says whether there was one.
+async fn fold(shared: &Shared, id: ResponseId, head: &Head) -> (Fold, Result<(), Error>) {
     let mut fold = Fold::default();
     // The cursor of a process that is gone was never rolled back: what the log has now is all there is.
     let mut after: Option<Seq> = head.frontier.watermark;
@@ -143,12 +208,12 @@ async fn fold(shared: &Shared, id: ResponseId, head: &Head) -> Result<Fold, Erro
                 after = lost.watermark;
                 continue;
             }
-            Err(error) => return Err(Error::internal(error)),
+            Err(error) => return (fold, Err(Error::internal(error))),
         };
-        let Some(last) = batch.entries.last() else { return Ok(fold) };
+        let Some(last) = batch.entries.last() else { return (fold, Ok(())) };
         after = Some(last.seq);
-        for entry in &batch.entries {
-            fold.apply(&entry.payload)?;
+        if let Err(error) = batch.entries.iter().try_for_each(|entry| fold.apply(&entry.payload)) {
+            return (fold, Err(error));
         }
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Run {
     /// Where the log stands, as of the last append.
     head: Head,
     status: Status,
+    /// When it was asked for; absent once there was output.
+    silent_since: Option<Instant>,
     outside: Outside,
 }
 
@@ -77,7 +79,18 @@ impl Run {
         let outbox = Outbox::new(head.frontier.committed.next());
         let grace = document.needs_reader().then_some(shared.options.disconnect_grace);
         let outside = Outside::new(doorstep, grace, shared.options.max_time, shared.halt.clone());
-        Self { shared, id, template, store: document.store, composer, outbox, head, status, outside }
+        Self {
+            shared,
+            id,
+            template,
+            store: document.store,
+            composer,
+            outbox,
+            head,
+            status,
+            silent_since: Some(Instant::now()),
+            outside,
+        }
     }
 
     /// Asks the backend and brings the response to its end. `asked` tells that the log says so already.
@@ -124,7 +137,7 @@ impl Run {
         loop {
             let event = tokio::select! {
                 steps = &mut asking => {
-                    return steps.map(Feed::new).map_err(|error| Flow::End(Ending::Failed(error)));
+                    return steps.map(Feed::new).map_err(|error| Flow::End(self.blame_backend(error)));
                 }
                 event = self.outside.next() => event,
             };
@@ -193,15 +206,23 @@ impl Run {
             (Some(Finish::Stop), _) => Ending::Completed,
             (Some(Finish::MaxOutputTokens), _) => Ending::Incomplete(Incomplete::MaxOutputTokens),
             (Some(Finish::ContentFilter), _) => Ending::Incomplete(Incomplete::ContentFilter),
-            (None, Ok(())) => Ending::Failed(faults::cut_off()),
-            (None, Err(error)) => Ending::Failed(error.clone()),
+            (None, Ok(())) => self.blame_backend(faults::cut_off()),
+            (None, Err(error)) => self.blame_backend(error.clone()),
         }
+    }
+
+    fn blame_backend(&self, error: Error) -> Ending {
+        self.shared.meters.backend_errors.increment(error.code().code());
+        Ending::Failed(error)
     }
 
     /// Commits what is left, the terminal event and the status as one step (D-17).
     async fn finish(&mut self, ending: Ending) -> Result<(), Error> {
         if let Some(error) = ending.error() {
-            tracing::info!(response = %self.id, %error, "a response failed");
+            tracing::info!(response = %self.id, error = error.for_log(), "a response failed");
+            if let Some(quote) = error.quote() {
+                tracing::trace!(response = %self.id, quote, "what the backend said");
+            }
         }
         self.composer.end(&ending, &mut self.outbox)?;
         self.push_object(ending.event(), ending.status(), ending.error())?;
@@ -220,10 +241,11 @@ impl Run {
             entries: self.outbox.take(),
             close: ending.map(|_| Close { expires_at: self.shared.expiry(self.store) }),
         };
-        match self.shared.store.append(append).await {
+        match self.shared.append(append).await {
             Ok(head) => {
                 self.head = head;
                 self.status = status;
+                self.note_output();
                 Ok(true)
             }
             Err(WriteError::Invalid(what)) => Err(Error::internal(what)),
@@ -232,6 +254,14 @@ impl Run {
                 tracing::warn!(response = %self.id, %reason, "a run gives up its log");
                 Ok(false)
             }
+        }
+    }
+
+    fn note_output(&mut self) {
+        if !self.composer.output().is_empty()
+            && let Some(begun) = self.silent_since.take()
+        {
+            self.shared.meters.first_output.observe(begun.elapsed());
         }
     }
 }

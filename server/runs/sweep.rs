@@ -44,7 +44,10 @@ impl Runs {
             }
             for log in expired {
                 match self.0.store.purge(log).await {
-                    Ok(()) => count += 1,
+                    Ok(()) => {
+                        self.0.meters.swept.increment();
+                        count += 1;
+                    }
                     Err(WriteError::NotFound) => {}
                     Err(error) => return Err(faults::of_write(error)),
                 }

@@ -22,6 +22,7 @@ use crate::runs::document::Document;
 use crate::runs::models::Models;
 use crate::runs::{Options, Runs};
 use crate::tasks::Tasks;
+use crate::telemetry::RunMeters;
 
 /// A clock whose ids count from 1 and whose time is 2025-11-22 plus what tokio's clock has gone since.
 #[derive(Debug, Default)]
@@ -59,7 +60,14 @@ pub(super) fn document() -> Document {
 /// A room over `store` whose backend says nothing.
 pub(super) fn runs_over(store: Arc<MemoryStore>) -> Runs {
     let models = Arc::new(OneModel(Script::new([])));
-    Runs::new(store, models, Arc::new(TestClock::default()), Tasks::new(), Options::default())
+    Runs::new(
+        store,
+        models,
+        Arc::new(TestClock::default()),
+        Tasks::new(),
+        Options::default(),
+        RunMeters::default(),
+    )
 }
 
 /// One act of a scripted backend.

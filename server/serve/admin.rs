@@ -1,12 +1,16 @@
-//! The health pages, on a port of their own.
+//! The pages for the operator, on a port of their own.
 //!
-//! It owns what they say. It must never know why the gateway is not ready.
+//! It owns what the health pages say. It must never know why the gateway is not ready, or what is counted.
 
 use axum::Router;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use tokio::sync::watch;
+
+use crate::telemetry::{self, Metrics};
 
 /// Whether the gateway takes calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +37,23 @@ impl Health {
 }
 
 /// `/health/live`: 200 as long as the process answers. `/health/ready`: 200 while it takes calls, else 503 and why not.
-pub fn admin(health: watch::Receiver<Health>) -> Router {
+/// `/metrics`: the figures.
+pub fn admin(health: watch::Receiver<Health>, metrics: Metrics) -> Router {
+    let ready = get(|State(health): State<watch::Receiver<Health>>| async move { health.borrow().page() });
     Router::new()
         .route("/health/live", get(|| async { "live\n" }))
-        .route(
-            "/health/ready",
-            get(|State(health): State<watch::Receiver<Health>>| async move { health.borrow().page() }),
-        )
-        .with_state(health)
+        .route("/health/ready", ready.with_state(health))
+        .route("/metrics", get(figures).with_state(metrics))
+}
+
+async fn figures(State(metrics): State<Metrics>) -> Response {
+    match metrics.text() {
+        Ok(text) => ([(CONTENT_TYPE, telemetry::CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the figures cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -53,7 +66,10 @@ mod tests {
 
     async fn status(health: Health, path: &str) -> u16 {
         let (_sender, receiver) = watch::channel(health);
-        let reply = admin(receiver).oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        let reply = admin(receiver, Metrics::new())
+            .oneshot(Request::get(path).body(Body::empty()).unwrap())
+            .await
+            .unwrap();
         reply.status().as_u16()
     }
 

@@ -13,7 +13,7 @@ use crate::config::{Backend, BackendKind, Config, Durability, Models};
 pub struct Banner<'c> {
     /// The address that is bound.
     pub address: SocketAddr,
-    /// The address of the health pages; absent = none.
+    /// The address of the health pages and the figures; absent = none.
     pub admin: Option<SocketAddr>,
     /// The settings in force.
     pub config: &'c Config,
@@ -41,6 +41,7 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "listening on http://{address}")?;
         if let Some(admin) = self.admin {
             writeln!(f, "  health    http://{admin}/health/ready")?;
+            writeln!(f, "  metrics   http://{admin}/metrics")?;
         }
         writeln!(f, "  data      {} ({})", server.data_dir.display(), survives(server.durability))?;
         let backends = self.config.backends.iter().map(describe).collect::<Vec<_>>();
@@ -55,7 +56,7 @@ impl fmt::Display for Banner<'_> {
 pub struct BridgeBanner<'g> {
     /// The address that is bound.
     pub address: SocketAddr,
-    /// The address of the health pages; absent = none.
+    /// The address of the health pages and the figures; absent = none.
     pub admin: Option<SocketAddr>,
     /// The address of the gateway.
     pub gateway: &'g str,
@@ -66,6 +67,7 @@ impl fmt::Display for BridgeBanner<'_> {
         writeln!(f, "listening on http://{}", self.address)?;
         if let Some(admin) = self.admin {
             writeln!(f, "  health    http://{admin}/health/ready")?;
+            writeln!(f, "  metrics   http://{admin}/metrics")?;
         }
         writeln!(f, "  gateway   {}", self.gateway)
     }
@@ -129,6 +131,7 @@ mod tests {
         insta::assert_snapshot!(banner("", Some("127.0.0.1:4701")), @r#"
         listening on http://127.0.0.1:4711
           health    http://127.0.0.1:4701/health/ready
+          metrics   http://127.0.0.1:4701/metrics
           data      ./tidemark-data (sync: every event survives a power cut before it is seen)
           backends  demo (built in)
 
@@ -158,8 +161,9 @@ mod tests {
         let (address, admin) = ("127.0.0.1:1".parse().unwrap(), Some("127.0.0.1:2".parse().unwrap()));
         let text = BridgeBanner { address, admin, gateway: "http://gate:3" }.to_string();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        let health = "health    http://127.0.0.1:2/health/ready";
-        assert_eq!(lines, ["listening on http://127.0.0.1:1", health, "gateway   http://gate:3"]);
+        let (health, metrics) =
+            ("health    http://127.0.0.1:2/health/ready", "metrics   http://127.0.0.1:2/metrics");
+        assert_eq!(lines, ["listening on http://127.0.0.1:1", health, metrics, "gateway   http://gate:3"]);
     }
 
     #[test]

@@ -1,28 +1,64 @@
-//! One line in the log for every call, when its reply has ended.
+//! One line in the log for every call, when its reply has ended, and one more in the count of calls.
 //!
 //! It owns what the line says: id, method, route, status, time. It must never hold a query, a body or a credential.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
+use tonic::Code;
 
 use super::refusal::Surface;
 use super::request_id::RequestId;
+use crate::telemetry::{CallLabel, ServeMeters};
 
 /// The header or trailer that holds the status of a gRPC call.
 const GRPC_STATUS: &str = "grpc-status";
 
-/// Logs the call when its reply has ended, or has been given up.
-pub(super) async fn log(request: Request, next: Next) -> Response {
-    let mut line = Line::begin(&request);
+/// How often an OpenAI SDK has sent the same request before (W-34).
+const RETRY_COUNT: &str = "x-stainless-retry-count";
+
+/// The route of a call that no template or method of ours matches.
+const UNMATCHED: &str = "unmatched";
+
+/// How calls are named and counted.
+#[derive(Clone, Debug)]
+pub struct Record {
+    methods: Arc<BTreeSet<String>>,
+    meters: ServeMeters,
+}
+
+impl Record {
+    /// `methods` are the paths of all gRPC methods that are served: only these, and templates of REST paths, become routes, so that
+    /// no client can make up as many as it likes.
+    pub fn new(methods: impl IntoIterator<Item = String>, meters: ServeMeters) -> Self {
+        Self { methods: Arc::new(methods.into_iter().collect()), meters }
+    }
+
+    fn route(&self, request: &Request, is_grpc: bool) -> String {
+        // The template of a gRPC call holds no method; its path, if it is the name of one, holds no data.
+        let path = request.uri().path();
+        let route = match request.extensions().get::<MatchedPath>() {
+            Some(_) if is_grpc => Some(path).filter(|path| self.methods.contains(*path)),
+            Some(template) => Some(template.as_str()),
+            None => None,
+        };
+        route.unwrap_or(UNMATCHED).to_owned()
+    }
+}
+
+/// Logs and counts the call when its reply has ended, or has been given up.
+pub(super) async fn log(State(record): State<Record>, request: Request, next: Next) -> Response {
+    let mut line = Line::begin(&request, record);
     let reply = next.run(request).await;
     line.status = reply.status();
     line.read_grpc_status(reply.headers());
@@ -35,36 +71,47 @@ struct Line {
     request_id: String,
     method: Method,
     route: String,
+    retry_count: Option<u32>,
     begun: Instant,
     status: StatusCode,
+    is_grpc: bool,
     grpc_status: Option<i32>,
     whole: bool,
+    meters: ServeMeters,
 }
 
 impl Line {
-    fn begin(request: &Request) -> Self {
+    fn begin(request: &Request, record: Record) -> Self {
         let id = request.extensions().get::<RequestId>();
-        let template = request.extensions().get::<MatchedPath>();
-        let route = match (template, Surface::of(request.headers())) {
-            // The path of a gRPC call is the name of a method and holds no data; its template holds no method.
-            (Some(_), Surface::Grpc(_)) => request.uri().path().to_owned(),
-            (Some(template), Surface::Rest) => template.as_str().to_owned(),
-            (None, _) => "unmatched".to_owned(),
-        };
+        let is_grpc = matches!(Surface::of(request.headers()), Surface::Grpc(_));
         Self {
             request_id: id.map(|id| id.as_str().to_owned()).unwrap_or_default(),
             method: request.method().clone(),
-            route,
+            route: record.route(request, is_grpc),
+            retry_count: retry_count(request),
             begun: Instant::now(),
             status: StatusCode::OK,
+            is_grpc,
             grpc_status: None,
             whole: false,
+            meters: record.meters,
         }
     }
 
     fn read_grpc_status(&mut self, headers: &HeaderMap) {
         let status = headers.get(GRPC_STATUS).and_then(|status| status.to_str().ok()?.parse().ok());
         self.grpc_status = status.or(self.grpc_status);
+    }
+
+    fn label(&mut self) -> CallLabel {
+        let status = match (self.is_grpc, self.grpc_status) {
+            (false, _) => class(self.status),
+            (true, Some(status)) => name(status.into()),
+            // grpc-web carries it in the body.
+            (true, None) if self.whole => class(self.status),
+            (true, None) => "cut",
+        };
+        CallLabel { route: std::mem::take(&mut self.route), status }
     }
 }
 
@@ -76,10 +123,52 @@ impl Drop for Line {
             route = self.route,
             status = self.status.as_u16(),
             grpc_status = self.grpc_status,
+            retry_count = self.retry_count,
             duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             whole = self.whole,
             "call ended"
         );
+        let label = self.label();
+        self.meters.calls.increment(label);
+    }
+}
+
+/// Present if a POST was sent before.
+fn retry_count(request: &Request) -> Option<u32> {
+    let count = request.headers().get(RETRY_COUNT).filter(|_| *request.method() == Method::POST)?;
+    count.to_str().ok()?.parse().ok().filter(|count| *count > 0)
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// The name that the gRPC specification gives a status.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

@@ -3,38 +3,25 @@
 //! It owns two clocks: the first bytes must come in time, and what is sent must be taken in time. Between the two a connection
 //! may be silent: a reader of a stream sends nothing. It must never know what the bytes mean.
 
-use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum_server::accept::Accept;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_io_timeout::TimeoutStream;
 
 /// Bytes after which HTTP's own clocks run: the length of the preface by which HTTP/2 is told from HTTP/1.
 const OPENING_BYTES: usize = 24;
 
-/// Puts the bounds on every accepted connection.
+/// How long a client may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Acceptor {
-    /// How long the first bytes may take.
+pub(super) struct Clocks {
+    /// To send its first bytes.
     pub(super) opening: Duration,
-    /// How long the client may take nothing of what is sent to it.
+    /// To take anything of what is sent to it.
     pub(super) stall: Duration,
-}
-
-impl<S> Accept<TcpStream, S> for Acceptor {
-    type Stream = Connection<TcpStream>;
-    type Service = S;
-    type Future = Ready<io::Result<(Self::Stream, S)>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        ready(stream.set_nodelay(true).map(|()| (Connection::new(stream, *self), service)))
-    }
 }
 
 /// A connection with both clocks. It fails with `TimedOut`.
@@ -52,10 +39,10 @@ struct Opening {
 }
 
 impl<I: AsyncRead + AsyncWrite> Connection<I> {
-    fn new(io: I, bounds: Acceptor) -> Self {
+    pub(super) fn new(io: I, clocks: Clocks) -> Self {
         let mut io = TimeoutStream::new(io);
-        io.set_write_timeout(Some(bounds.stall));
-        let opening = Opening { clock: Box::pin(sleep(bounds.opening)), bytes: OPENING_BYTES };
+        io.set_write_timeout(Some(clocks.stall));
+        let opening = Opening { clock: Box::pin(sleep(clocks.opening)), bytes: OPENING_BYTES };
         Self { io: Box::pin(io), opening: Some(opening) }
     }
 
@@ -122,11 +109,11 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Acceptor = Acceptor { opening: Duration::from_secs(10), stall: Duration::from_secs(30) };
+    const CLOCKS: Clocks = Clocks { opening: Duration::from_secs(10), stall: Duration::from_secs(30) };
 
     fn connection() -> (Connection<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(64);
-        (Connection::new(ours, BOUNDS), theirs)
+        (Connection::new(ours, CLOCKS), theirs)
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,18 +1,28 @@
 //! A bound socket and the HTTP server on it.
 //!
-//! It owns the bounds of a connection (D-7) and its end at a shutdown. It must never know what is served.
+//! It owns which connections are taken, their bounds (D-7) and their end at a shutdown. It must never know what is served.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum_server::Handle;
-use hyper_util::rt::TokioTimer;
+use axum::middleware::{from_fn_with_state, map_response};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::io::Acceptor;
+use super::intake::{self, Pace};
+use super::io::{Clocks, Connection};
+use super::stall::{self, StreamTasks};
 use crate::config;
+use crate::telemetry::ServeMeters;
 
 /// Streams that one HTTP/2 connection may have open at once.
 pub const MAX_CONCURRENT_STREAMS: u32 = 1024;
@@ -26,23 +36,31 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The smallest header limit that the HTTP/1 parser can work with, in bytes.
 const MIN_HEADER_BYTES: usize = 8192;
 
-/// What a connection may use.
+/// How long nothing is accepted after the system refused to hand a connection over, most likely for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What connections may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// How long a client may take to send the headers of a request, or anything at all on a new connection.
+    /// How long a client may take to send the headers of a request, or anything at all on a new connection; and how long it may
+    /// send nothing of a body.
     pub header_timeout: Duration,
     /// Largest block of request headers, in bytes; at least 8 KiB.
     pub header_limit: usize,
     /// How long a client may take nothing of what is sent to it.
     pub write_timeout: Duration,
+    /// Connections that are open at once; further ones wait to be accepted.
+    pub connections: usize,
 }
 
-impl From<&config::Server> for Bounds {
-    fn from(server: &config::Server) -> Self {
+impl Bounds {
+    /// The bounds that the settings ask for, and this many connections.
+    pub fn new(server: &config::Server, connections: usize) -> Self {
         Self {
             header_timeout: server.header_timeout,
             header_limit: server.header_limit.as_usize(),
             write_timeout: server.write_timeout,
+            connections,
         }
     }
 }
@@ -53,7 +71,8 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     bounds: Bounds,
-    handle: Handle<SocketAddr>,
+    meters: ServeMeters,
+    control: Control,
 }
 
 impl Listener {
@@ -61,11 +80,11 @@ impl Listener {
     ///
     /// # Errors
     /// The address is in use, not of this machine, or not allowed.
-    pub fn bind(address: SocketAddr, bounds: Bounds) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, bounds: Bounds, meters: ServeMeters) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address, bounds, handle: Handle::new() })
+        Ok(Self { socket, address, bounds, meters, control: Control::default() })
     }
 
     /// The address that is bound, with its real port.
@@ -75,20 +94,125 @@ impl Listener {
 
     /// What ends [`Self::serve`].
     pub fn control(&self) -> Control {
-        Control(self.handle.clone())
+        self.control.clone()
     }
 
-    /// Serves `app` over HTTP/1.1 and HTTP/2 until [`Control`] ends it. Dropping the future stops accepting; open connections
-    /// end with [`Control::stop`].
+    /// Serves `app` over HTTP/1.1 and HTTP/2 until [`Control`] ends it and no connection is left. Dropping the future stops
+    /// accepting; open connections end with [`Control::stop`].
     ///
     /// # Errors
-    /// The socket failed.
+    /// The socket cannot be used.
     pub async fn serve(self, app: Router) -> io::Result<()> {
-        let acceptor = Acceptor { opening: self.bounds.header_timeout, stall: self.bounds.write_timeout };
-        let mut server = axum_server::from_tcp(self.socket)?.acceptor(acceptor).handle(self.handle);
-        bound(server.http_builder(), self.bounds);
-        server.serve(app.into_make_service()).await
+        let Self { socket, bounds, meters, control, .. } = self;
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let server = Arc::new(Server::new(app, bounds, meters, control.clone()));
+        control.closing.run_until_cancelled(server.accept_all(&socket)).await;
+        drop(socket);
+        control.open.close();
+        control.open.wait().await;
+        Ok(())
     }
+}
+
+/// Ends a [`Listener::serve`]; before it has begun as well as after.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    closing: CancellationToken,
+    cut: CancellationToken,
+    open: TaskTracker,
+}
+
+impl Control {
+    /// Stops accepting and lets open calls end: connections close when they have none, and take no new ones.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Stops accepting and cuts every connection now.
+    pub fn stop(&self) {
+        self.cut.cancel();
+        self.closing.cancel();
+    }
+}
+
+/// What every connection of a listener shares.
+struct Server {
+    http: Builder<StreamTasks>,
+    app: TowerToHyperService<Router>,
+    clocks: Clocks,
+    places: Arc<Semaphore>,
+    meters: ServeMeters,
+    control: Control,
+}
+
+impl Server {
+    fn new(app: Router, bounds: Bounds, meters: ServeMeters, control: Control) -> Self {
+        let streams = StreamTasks {
+            tracker: control.open.clone(),
+            cut: control.cut.clone(),
+            limit: bounds.write_timeout,
+            stalled: meters.stalled_streams.clone(),
+        };
+        let mut http = Builder::new(streams);
+        bound(&mut http, bounds);
+        let pace = Pace { patience: bounds.header_timeout, slow: meters.slow_bodies.clone() };
+        let app = app.layer(map_response(stall::watch)).layer(from_fn_with_state(pace, intake::bound));
+        Self {
+            http,
+            app: TowerToHyperService::new(app),
+            clocks: Clocks { opening: bounds.header_timeout, stall: bounds.write_timeout },
+            places: Arc::new(Semaphore::new(bounds.connections)),
+            meters,
+            control,
+        }
+    }
+
+    /// Takes one connection after the other, as long as there are places. It does not end by itself.
+    async fn accept_all(self: &Arc<Self>, socket: &tokio::net::TcpListener) {
+        let mut refused = false;
+        while let Ok(place) = Arc::clone(&self.places).acquire_owned().await {
+            match socket.accept().await {
+                Ok((stream, _)) => {
+                    refused = false;
+                    self.control.open.spawn(Arc::clone(self).converse(stream, place));
+                }
+                Err(error) if is_of_the_client(&error) => {}
+                Err(error) => {
+                    self.meters.failed_accepts.increment();
+                    // Once is enough: it will be said again every time until a connection is accepted.
+                    if !std::mem::replace(&mut refused, true) {
+                        tracing::error!(%error, "no connection can be accepted; clients wait");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Serves one connection to its end.
+    async fn converse(self: Arc<Self>, stream: TcpStream, _place: OwnedSemaphorePermit) {
+        // It fails only for a client that has gone.
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let _counted = self.meters.connections.hold();
+        let io = TokioIo::new(Connection::new(stream, self.clocks));
+        let mut connection = pin!(self.http.serve_connection(io, self.app.clone()));
+        let ended = async {
+            if self.control.closing.run_until_cancelled(connection.as_mut()).await.is_none() {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+        };
+        // How a connection ends is the client's own affair; how a call ends is logged where calls are.
+        self.control.cut.run_until_cancelled(ended).await;
+    }
+}
+
+/// Whether accepting failed because the client has gone already.
+fn is_of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 fn bound<E>(builder: &mut Builder<E>, bounds: Bounds) {
@@ -108,27 +232,6 @@ fn bound<E>(builder: &mut Builder<E>, bounds: Bounds) {
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
 }
 
-/// Ends a [`Listener::serve`]; before it has begun as well as after.
-#[derive(Clone, Debug)]
-pub struct Control(Handle<SocketAddr>);
-
-impl Control {
-    /// Stops accepting, lets open calls end, and cuts what is left after `limit`.
-    pub fn drain(&self, limit: Duration) {
-        self.0.graceful_shutdown(Some(limit));
-    }
-
-    /// Stops accepting and cuts every connection now.
-    pub fn stop(&self) {
-        self.0.shutdown();
-    }
-
-    /// How many connections are open.
-    pub fn connections(&self) -> usize {
-        self.0.connection_count()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
@@ -138,24 +241,32 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::task::JoinSet;
-    use tokio::time::{Instant, timeout};
+    use tokio::time::timeout;
 
     use super::*;
 
     const SOON: Duration = Duration::from_millis(200);
     const PATIENCE: Duration = Duration::from_secs(20);
+    const MAX_CONNECTIONS: usize = 4;
     const GET: &[u8] = b"GET /silent HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
     struct Served {
         address: SocketAddr,
         control: Control,
+        meters: ServeMeters,
         task: JoinSet<io::Result<()>>,
     }
 
     impl Served {
         fn start() -> Self {
-            let bounds = Bounds { header_timeout: SOON, header_limit: MIN_HEADER_BYTES, write_timeout: SOON };
-            let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), bounds).unwrap();
+            let meters = ServeMeters::default();
+            let bounds = Bounds {
+                header_timeout: SOON,
+                header_limit: MIN_HEADER_BYTES,
+                write_timeout: SOON,
+                connections: MAX_CONNECTIONS,
+            };
+            let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), bounds, meters.clone()).unwrap();
             let (address, control) = (listener.address(), listener.control());
             let piece = || Ok::<_, io::Error>(Bytes::from_static(&[0; 65536]));
             let app = Router::new()
@@ -166,7 +277,7 @@ mod tests {
                 .route("/flood", get(move || async move { Body::from_stream(stream::repeat_with(piece)) }));
             let mut task = JoinSet::new();
             task.spawn(listener.serve(app));
-            Self { address, control, task }
+            Self { address, control, meters, task }
         }
 
         async fn send(&self, bytes: &[u8]) -> TcpStream {
@@ -175,10 +286,8 @@ mod tests {
             client
         }
 
-        async fn ended(&mut self) -> Duration {
-            let begun = Instant::now();
+        async fn ended(&mut self) {
             timeout(PATIENCE, self.task.join_next()).await.unwrap().unwrap().unwrap().unwrap();
-            begun.elapsed()
         }
     }
 
@@ -229,7 +338,7 @@ mod tests {
         let mut stalled = served.send(b"GET /flood HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
         assert_eq!(head(&mut stalled).await, "HTTP/1.1 200");
         let one_left = async {
-            while served.control.connections() != 1 {
+            while served.meters.connections.get() != 1 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -241,23 +350,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_drain_waits_for_open_streams_but_not_for_ever() {
+    async fn a_close_waits_for_open_calls_and_a_stop_does_not() {
         let mut served = Served::start();
         let mut client = served.send(GET).await;
         assert_eq!(head(&mut client).await, "HTTP/1.1 200");
-        served.control.drain(SOON);
-        let took = served.ended().await;
-        assert!(took >= SOON && took < PATIENCE / 2, "{took:?}");
+        served.control.close();
+        assert!(timeout(SOON, served.task.join_next()).await.is_err(), "the open call goes on");
         assert!(TcpStream::connect(served.address).await.is_err(), "nothing is accepted any more");
+        served.control.stop();
+        served.ended().await;
     }
 
     #[tokio::test]
-    async fn a_stop_waits_for_nothing() {
+    async fn a_close_ends_connections_without_a_call() {
         let mut served = Served::start();
-        let mut client = served.send(GET).await;
-        assert_eq!(head(&mut client).await, "HTTP/1.1 200");
-        served.control.drain(Duration::from_secs(3600));
-        served.control.stop();
-        assert!(served.ended().await < PATIENCE / 2);
+        let mut client = served.send(b"GET /none HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert_eq!(head(&mut client).await, "HTTP/1.1 404");
+        served.control.close();
+        served.ended().await;
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_bound_wait_for_a_place() {
+        let served = Served::start();
+        let mut open = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            let mut client = served.send(GET).await;
+            assert_eq!(head(&mut client).await, "HTTP/1.1 200");
+            open.push(client);
+        }
+        let mut waiting = served.send(GET).await;
+        assert!(timeout(SOON, waiting.read_u8()).await.is_err(), "it waits");
+        drop(open.pop());
+        assert_eq!(head(&mut waiting).await, "HTTP/1.1 200");
     }
 }

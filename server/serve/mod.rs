@@ -6,7 +6,9 @@
 mod admin;
 mod banner;
 mod completion;
+mod descriptors;
 mod identity;
+mod intake;
 mod io;
 mod listener;
 mod origin;
@@ -15,9 +17,12 @@ mod refusal;
 mod request_id;
 mod shutdown;
 mod stack;
+mod stall;
 
 pub use admin::{Health, admin};
 pub use banner::{Banner, BridgeBanner};
+pub use completion::Record;
+pub use descriptors::connections;
 pub use listener::{Bounds, Control, Listener, MAX_CONCURRENT_STREAMS};
 pub use origin::Visitors;
 pub use request_id::{RequestId, RequestIds};

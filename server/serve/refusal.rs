@@ -1,21 +1,15 @@
 //! The answer to a call that no service sees.
 //!
-//! It owns its two shapes, gRPC and OpenAI envelope. It must never know why a call is refused.
+//! It owns which of the two shapes an answer has, and leaves both to the rooms that speak them. It must never know why a call is
+//! refused.
 
-use std::collections::HashMap;
-
-use axum::Json;
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::json;
-use tidemark_proto::errors::DOMAIN;
-use tidemark_proto::names::detail;
-use tonic::Status;
-use tonic_types::{ErrorDetails, StatusExt};
+use http::{HeaderMap, HeaderValue};
 
 use crate::error::Error;
+use crate::grpc::status;
 
 /// What every gRPC and grpc-web content type begins with.
 const GRPC: &[u8] = b"application/grpc";
@@ -40,40 +34,26 @@ impl Surface {
 
     /// The answer that says `error`: trailers only over gRPC, the OpenAI envelope over REST. Its cause goes to the log.
     pub(super) fn refuse(&self, error: &Error) -> Response {
-        if let Some(cause) = error.cause() {
-            tracing::error!(code = error.code().code(), cause, "call failed");
-        }
+        let status = status(error);
         match self {
-            Self::Grpc(kind) => grpc(error, kind.clone()),
-            Self::Rest => rest(error),
+            Self::Grpc(kind) => {
+                let mut answer = status.into_http::<Body>();
+                answer.headers_mut().insert(CONTENT_TYPE, kind.clone());
+                answer
+            }
+            Self::Rest => tidemark_bridge::error_reply(&status, None),
         }
     }
-}
-
-fn grpc(error: &Error, kind: HeaderValue) -> Response {
-    let row = error.code().row();
-    let param = error.param().map(|param| (detail::PARAM.to_owned(), param.to_owned()));
-    let mut details =
-        ErrorDetails::with_error_info(row.code, DOMAIN, param.into_iter().collect::<HashMap<_, _>>());
-    if let Some(param) = error.param() {
-        details.add_bad_request_violation(param, error.message());
-    }
-    let mut answer = Status::with_error_details(row.grpc, error.message(), details).into_http::<Body>();
-    answer.headers_mut().insert(CONTENT_TYPE, kind);
-    answer
-}
-
-fn rest(error: &Error) -> Response {
-    let row = error.code().row();
-    let status = StatusCode::from_u16(row.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = json!({"error": {"message": error.message(), "type": row.kind, "param": error.param(), "code": row.code}});
-    (status, Json(body)).into_response()
 }
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
     use http_body_util::BodyExt;
+    use serde_json::json;
     use tidemark_proto::v1::ErrorCode;
+    use tonic::Status;
+    use tonic_types::StatusExt;
 
     use super::*;
 

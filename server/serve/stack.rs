@@ -15,10 +15,11 @@ use tonic_web::GrpcWebLayer;
 use tower::ServiceExt;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
+use super::completion::{self, Record};
 use super::origin::{Visitors, guard};
 use super::refusal::Surface;
 use super::request_id::{RequestIds, assign};
-use super::{completion, identity, panics};
+use super::{identity, panics};
 use crate::error::Error;
 
 /// What a page of another origin may read of a reply, besides what every page may.
@@ -41,6 +42,8 @@ pub struct Options {
     pub origins: Vec<String>,
     /// Where the ids of requests come from.
     pub request_ids: RequestIds,
+    /// How calls are named and counted.
+    pub record: Record,
 }
 
 /// Everything that the public port serves. `rest` brings the fallback for unknown REST paths; an unknown gRPC method is
@@ -62,14 +65,20 @@ pub fn rest(rest: Router, options: &Options) -> Router {
 
 /// The layers before it is known who is calling.
 fn outer(routes: Router, options: &Options) -> Router {
-    let without_cors = routes.clone();
-    routes
-        .layer(cors(&options.origins))
-        .layer(from_fn_with_state(without_cors, plain_options))
+    with_cors(routes, &options.origins)
         .layer(from_fn_with_state(options.visitors.clone(), guard))
         .layer(from_fn(panics::contain))
-        .layer(from_fn(completion::log))
+        .layer(from_fn_with_state(options.record.clone(), completion::log))
         .layer(from_fn_with_state(options.request_ids.clone(), assign))
+}
+
+/// Lets pages of these origins call. Without any there is no layer at all: it would send its headers all the same.
+fn with_cors(routes: Router, origins: &[String]) -> Router {
+    if origins.is_empty() {
+        return routes;
+    }
+    let without_cors = routes.clone();
+    routes.layer(cors(origins)).layer(from_fn_with_state(without_cors, plain_options))
 }
 
 /// The CORS layer takes every OPTIONS for a page's question before its call. One that is not is for the routes to answer.
@@ -108,7 +117,7 @@ mod tests {
 
     use axum::body::Body;
     use axum::routing::{get, post};
-    use http::StatusCode;
+    use http::{StatusCode, Version};
     use http_body_util::BodyExt;
     use tidemark_proto::names::OWNER;
     use tonic::{Code, Status};
@@ -116,24 +125,31 @@ mod tests {
 
     use super::*;
     use crate::auth::Principal;
+    use crate::telemetry::{CallLabel, ServeMeters};
 
     const ORIGIN: &str = "https://app.example";
+    const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
     fn stack() -> Router {
+        stack_for(vec![ORIGIN.to_owned()], ServeMeters::default())
+    }
+
+    fn stack_for(origins: Vec<String>, meters: ServeMeters) -> Router {
         let rest = Router::new()
             .route("/owner/{id}", get(|request: Request| async move { owner_of(&request) }))
             .route("/panic", get(|| async { panic!("on purpose") as StatusCode }))
             .route("/tidemark.v1.Test/Panic", post(|| async { panic!("on purpose") as StatusCode }))
             .fallback(|| async { (StatusCode::NOT_FOUND, "rest fallback") });
         let (_reporter, health) = tonic_health::server::health_reporter();
-        app(Routes::new(health), rest, &options())
+        app(Routes::new(health), rest, &options(origins, meters))
     }
 
-    fn options() -> Options {
+    fn options(origins: Vec<String>, meters: ServeMeters) -> Options {
         Options {
-            visitors: Visitors::new("127.0.0.1".parse().unwrap(), Vec::new(), vec![ORIGIN.to_owned()]),
-            origins: vec![ORIGIN.to_owned()],
+            visitors: Visitors::new("127.0.0.1".parse().unwrap(), Vec::new(), origins.clone()),
+            origins,
             request_ids: RequestIds::new(|| Uuid::from_u128(7)),
+            record: Record::new([HEALTH.to_owned()], meters),
         }
     }
 
@@ -202,7 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn grpc_web_reaches_the_services() {
-        let request = Request::post("/grpc.health.v1.Health/Check").header("host", "localhost");
+        let request = Request::post(HEALTH).header("host", "localhost");
         let request = request
             .header("content-type", "application/grpc-web+proto")
             .body(Body::from(vec![0; 5]))
@@ -239,6 +255,52 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn without_origins_there_is_no_cors_at_all() {
+        let stack = stack_for(Vec::new(), ServeMeters::default());
+        for (method, origin) in
+            [(Method::GET, None), (Method::OPTIONS, None), (Method::GET, Some("http://localhost:4700"))]
+        {
+            let request = Request::builder().method(method).uri("/owner/1").header("host", "localhost:4700");
+            let request =
+                origin.into_iter().fold(request, |request, origin| request.header("origin", origin));
+            let reply = stack.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            let cors = |name: &HeaderName| name.as_str().starts_with("access-control-") || name == "vary";
+            assert!(!reply.headers().keys().any(cors), "{reply:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_are_counted_by_route_and_status_and_unknown_ones_together() {
+        let meters = ServeMeters::default();
+        let stack = stack_for(Vec::new(), meters.clone());
+        let grpc = Some("application/grpc");
+        for (method, path, kind) in [
+            (Method::GET, "/owner/1", None),
+            (Method::GET, "/owner/2", None),
+            (Method::GET, "/nowhere/1", None),
+            (Method::POST, HEALTH, grpc),
+            (Method::POST, "/grpc.health.v1.Health/Made-up", grpc),
+            (Method::POST, "/no.such/Thing", grpc),
+        ] {
+            let request = Request::builder().version(Version::HTTP_2).method(method).uri(path);
+            let request = request.header("host", "localhost");
+            let request =
+                kind.into_iter().fold(request, |request, kind| request.header("content-type", kind));
+            let reply = stack.clone().oneshot(request.body(Body::from(vec![0; 5])).unwrap()).await.unwrap();
+            drop(reply.into_body().collect().await);
+        }
+        let counted = |route: &str, status| {
+            let label = CallLabel { route: route.to_owned(), status };
+            meters.calls.all().into_iter().find(|(found, _)| *found == label).map(|(_, count)| count)
+        };
+        assert_eq!(counted("/owner/{id}", "2xx"), Some(2));
+        assert_eq!(counted("unmatched", "4xx"), Some(1));
+        assert_eq!(counted(HEALTH, "OK"), Some(1));
+        assert_eq!(counted("unmatched", "UNIMPLEMENTED"), Some(2));
+        assert_eq!(meters.calls.all().len(), 4, "{:?}", meters.calls.all());
+    }
+
+    #[tokio::test]
     async fn options_that_no_page_asks_reach_the_routes() {
         let reply = call(Method::OPTIONS, "/owner/1", &[]).await;
         assert_eq!((reply.status(), id_of(&reply).len()), (StatusCode::METHOD_NOT_ALLOWED, 36));
@@ -258,7 +320,10 @@ mod tests {
             let request = Request::get(path).header("host", "localhost:4700").header(OWNER, "a b");
             let request =
                 headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-            rest(routes.clone(), &options()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+            rest(routes.clone(), &options(Vec::new(), ServeMeters::default()))
+                .oneshot(request.body(Body::empty()).unwrap())
+                .await
+                .unwrap()
         };
         let reply = call("/x", &[(REQUEST_ID, "mine")]).await;
         assert_eq!((id_of(&reply), reply.status()), ("mine", StatusCode::OK));
@@ -289,12 +354,16 @@ mod tests {
         let subscriber =
             tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         let _guard = tracing::subscriber::set_default(subscriber);
-        let secret = [("authorization", "Bearer hush"), (REQUEST_ID, "r1")];
+        let secret = [("authorization", "Bearer hush"), (REQUEST_ID, "r1"), ("x-stainless-retry-count", "2")];
         text(call(Method::GET, "/owner/resp_1?prompt=hush", &secret).await).await;
         drop(call(Method::GET, "/owner/resp_2", &[(REQUEST_ID, "r2")]).await);
         text(
-            call(Method::POST, "/hush/hush", &[("content-type", "application/grpc"), (REQUEST_ID, "r3")])
-                .await,
+            call(
+                Method::POST,
+                "/hush/hush",
+                &[("content-type", "application/grpc"), (REQUEST_ID, "r3"), ("x-stainless-retry-count", "1")],
+            )
+            .await,
         )
         .await;
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
@@ -315,8 +384,9 @@ mod tests {
             ),
             "{log}"
         );
+        assert!(!lines[0].contains("retry_count"), "only creates are told apart from their repeats: {log}");
         assert!(says(1, &["request_id=\"r2\"", "whole=false"]), "{log}");
-        assert!(says(2, &["route=\"unmatched\"", "grpc_status=12"]), "{log}");
+        assert!(says(2, &["route=\"unmatched\"", "grpc_status=12", "retry_count=1"]), "{log}");
         assert!(!log.contains("hush"), "{log}");
     }
 }

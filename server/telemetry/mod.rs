@@ -1,6 +1,15 @@
-//! The log of the process.
+//! The log of the process, and its figures.
 //!
-//! It owns where the log goes (stderr), its form and what is left out. It must never know what is logged.
+//! It owns where the log goes (stderr), its form and what is left out; and the instruments that rooms count with. It must never
+//! know what is logged, or when something is counted.
+
+mod instruments;
+mod meters;
+mod metrics;
+
+pub use instruments::{Counter, Durations, Family, Gauge, Held};
+pub use meters::{CallLabel, RunMeters, ServeMeters};
+pub use metrics::{CONTENT_TYPE, Metrics};
 
 use std::io::IsTerminal;
 

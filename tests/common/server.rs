@@ -18,6 +18,10 @@ use super::bridge::Bridge;
 /// run against that form too (D-2).
 const BRIDGE_ENV: &str = "TIDEMARK_TEST_BRIDGE";
 
+/// What a process says before its address, and before that of its admin port.
+const LISTENING: &str = "listening on http://";
+const METRICS: &str = "metrics   http://";
+
 /// The configuration, in the directory of a server.
 const CONFIG: &str = "tidemark.toml";
 
@@ -38,36 +42,45 @@ pub fn tidemark<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
 pub struct Server {
     child: Child,
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     dir: tempfile::TempDir,
     data_dir: PathBuf,
-    shell_prefix: Option<String>,
+    how: How,
     bridge: Option<Bridge>,
+}
+
+/// How a server is started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// Shell commands before the server takes the shell's place: limits, signals.
+    pub prefix: Option<&'static str>,
+    /// Whether it has an admin port, a free one.
+    pub admin: bool,
 }
 
 impl Server {
     /// Starts a server with this configuration on a free port; its data live until the value is dropped.
     pub fn start(config: &str) -> Self {
-        Self::start_behind(config, None)
+        Self::start_as(config, How::default())
     }
 
-    /// Like [`Self::start`], with shell commands before the server takes the shell's place: limits, signals.
-    pub fn start_behind(config: &str, shell_prefix: Option<&str>) -> Self {
-        Self::launch(config, None, shell_prefix)
+    /// Like [`Self::start`], in another way.
+    pub fn start_as(config: &str, how: How) -> Self {
+        Self::launch(config, None, how)
     }
 
     /// Like [`Self::start`], over data that lie elsewhere and stay.
     pub fn start_over(config: &str, data_dir: &Path) -> Self {
-        Self::launch(config, Some(data_dir), None)
+        Self::launch(config, Some(data_dir), How::default())
     }
 
-    fn launch(config: &str, data_dir: Option<&Path>, shell_prefix: Option<&str>) -> Self {
+    fn launch(config: &str, data_dir: Option<&Path>, how: How) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(CONFIG), config).unwrap();
         let data_dir = data_dir.map_or_else(|| dir.path().join("data"), Path::to_owned);
-        let shell_prefix = shell_prefix.map(str::to_owned);
-        let (child, address) = spawn(dir.path(), &data_dir, shell_prefix.as_deref());
+        let (child, address, admin) = spawn(dir.path(), &data_dir, how);
         let bridge = bridge_before(dir.path(), address);
-        Self { child, address, dir, data_dir, shell_prefix, bridge }
+        Self { child, address, admin, dir, data_dir, how, bridge }
     }
 
     /// Where its REST surface is: `http://127.0.0.1:PORT`.
@@ -82,6 +95,11 @@ impl Server {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// `http://127.0.0.1:PORT` of the admin port.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin.unwrap())
     }
 
     pub fn pid(&self) -> u32 {
@@ -128,14 +146,14 @@ impl Server {
         fs::write(self.dir.path().join(CONFIG), config).unwrap();
     }
 
-    /// Takes away the shell commands of [`Self::start_behind`], for the next start.
+    /// Takes away the shell commands that it was started behind, for the next start.
     pub fn unwrap_shell(&mut self) {
-        self.shell_prefix = None;
+        self.how.prefix = None;
     }
 
     /// Starts it again over the same data, on another port.
     pub fn restart(&mut self) {
-        (self.child, self.address) = spawn(self.dir.path(), &self.data_dir, self.shell_prefix.as_deref());
+        (self.child, self.address, self.admin) = spawn(self.dir.path(), &self.data_dir, self.how);
         self.bridge = bridge_before(self.dir.path(), self.address);
     }
 }
@@ -150,9 +168,9 @@ impl Drop for Server {
     }
 }
 
-fn spawn(dir: &Path, data_dir: &Path, shell_prefix: Option<&str>) -> (Child, SocketAddr) {
+fn spawn(dir: &Path, data_dir: &Path, how: How) -> (Child, SocketAddr, Option<SocketAddr>) {
     let stderr = fs::OpenOptions::new().create(true).append(true).open(dir.join("stderr")).unwrap();
-    let mut command = match shell_prefix {
+    let mut command = match how.prefix {
         Some(prefix) => {
             let mut shell = Command::new("bash");
             shell.arg("-c").arg(format!("{prefix}\nexec \"$0\" \"$@\"")).arg(BINARY);
@@ -160,15 +178,20 @@ fn spawn(dir: &Path, data_dir: &Path, shell_prefix: Option<&str>) -> (Child, Soc
         }
         None => Command::new(BINARY),
     };
-    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--config"]).arg(dir.join(CONFIG));
+    let admin = if how.admin { "127.0.0.1:0" } else { "off" };
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", admin, "--config"]).arg(dir.join(CONFIG));
     command.arg("--data-dir").arg(data_dir);
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().unwrap();
-    let Some(address) = address_of(&mut child) else {
+    let mut lines = lines_of(&mut child);
+    let address = address_after(LISTENING, &mut lines);
+    let admin = how.admin.then(|| address_after(METRICS, &mut lines)).flatten();
+    drain(lines);
+    let Some(address) = address else {
         let _ = child.wait();
         panic!("the server did not start:\n{}", fs::read_to_string(dir.join("stderr")).unwrap());
     };
-    (child, address)
+    (child, address, admin)
 }
 
 /// A bridge with the settings of the server, if the tests are to run through one.
@@ -180,14 +203,27 @@ fn bridge_before(dir: &Path, gateway: SocketAddr) -> Option<Bridge> {
 
 /// The address that a process says it listens on; `None` if it ends before.
 pub(super) fn address_of(child: &mut Child) -> Option<SocketAddr> {
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-        let (_, rest) = line.split_once("listening on http://")?;
-        rest.split_whitespace().next()?.parse().ok()
-    });
-    // Whatever else it prints must not fill the pipe.
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    let mut lines = lines_of(child);
+    let address = address_after(LISTENING, &mut lines);
+    drain(lines);
     address
+}
+
+fn lines_of(child: &mut Child) -> impl Iterator<Item = String> + Send + use<> {
+    BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok)
+}
+
+/// The address on the first line that has these words before it.
+fn address_after(words: &str, lines: &mut impl Iterator<Item = String>) -> Option<SocketAddr> {
+    lines.find_map(|line| {
+        let (_, rest) = line.split_once(words)?;
+        rest.split(['/', ' ']).next()?.parse().ok()
+    })
+}
+
+/// Whatever else a process prints must not fill the pipe.
+fn drain(lines: impl Iterator<Item = String> + Send + 'static) {
+    std::thread::spawn(move || lines.for_each(drop));
 }
 
 /// Waits for the end of a process, not for ever.

@@ -5,6 +5,8 @@ mod arrows;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod protos;
 #[cfg(test)]
 mod rules;

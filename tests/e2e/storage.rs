@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::common::rest::{Client, Frame, Stream, id_of};
-use crate::common::server::Server;
+use crate::common::server::{How, Server};
 use crate::setup::{demo, paced, paced_stream};
 
 /// How many responses stream while the disk fails.
@@ -34,7 +34,7 @@ async fn read_on(mut stream: Stream) -> (Vec<Frame>, Option<Value>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_cannot_be_written_stops_the_process_and_loses_nothing_it_has_shown() {
-    let mut server = Server::start_behind(NO_EVICTION, Some(SMALL_DISK));
+    let mut server = Server::start_as(NO_EVICTION, How { prefix: Some(SMALL_DISK), ..How::default() });
     let client = Client::new(&server.url());
     let finished = client.background(paced(5, 0)).await;
     client.ended(&finished).await;

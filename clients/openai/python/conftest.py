@@ -1,6 +1,6 @@
 """Starts the real binary and gives every test a stock OpenAI client of an owner of its own.
 
-With TIDEMARK_TEST_BRIDGE set the clients talk to a bridge alone, in front of the gateway.
+With TIDEMARK_TEST_BRIDGE set the clients talk to bridges alone, each in front of its gateway.
 """
 
 import os

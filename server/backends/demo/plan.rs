@@ -175,7 +175,7 @@ impl Talk {
             Self { words: words(generation.instructions.as_deref().unwrap_or_default()), ..Self::default() };
         for (index, item) in generation.items.iter().enumerate() {
             let item: Item = serde_json::from_str(item.get()).map_err(|error| {
-                Error::invalid(format!("input[{index}]"), "is not an input item").with_cause(error)
+                Error::invalid(format!("input[{index}]"), "is not an input item").with_quote(error)
             })?;
             talk.has_tool_output |= item.kind.as_deref() == Some("function_call_output");
             let text = match item.content {
@@ -233,7 +233,7 @@ fn param<T: for<'a> Deserialize<'a>>(
 ) -> Result<Option<T>, Error> {
     let Some(value) = generation.params.get(name) else { return Ok(None) };
     serde_json::from_str(value.get())
-        .map_err(|error| Error::invalid(name, format!("must be {right}")).with_cause(error))
+        .map_err(|error| Error::invalid(name, format!("must be {right}")).with_quote(error))
 }
 
 /// A label that is a number.

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use super::answer::{Waits, steps};
-use super::failure::{Failures, Limit, MAX_CAUSE_READ};
+use super::failure::{Failures, Limit, MAX_QUOTE_READ};
 use super::request;
 use crate::backends::{Backend, Dialect, Generation, Model, OpenAi, Settings, Steps};
 use crate::error::Error;
@@ -193,9 +193,9 @@ async fn beginning(mut response: Response) -> Vec<u8> {
     let mut read = Vec::new();
     let reading = async {
         while let Ok(Some(bytes)) = response.chunk().await {
-            let room = MAX_CAUSE_READ.saturating_sub(read.len());
+            let room = MAX_QUOTE_READ.saturating_sub(read.len());
             read.extend(bytes.into_iter().take(room));
-            if read.len() >= MAX_CAUSE_READ {
+            if read.len() >= MAX_QUOTE_READ {
                 break;
             }
         }
@@ -387,7 +387,7 @@ mod tests {
             assert!(!error.message().contains("why"), "{error}");
         }
         let server = scripted(vec![Act::Status(400, "why".into(), "text/plain")]).await;
-        assert_eq!(failure(&client(&server.base_url())).await.cause(), Some("why"));
+        assert_eq!(failure(&client(&server.base_url())).await.quote(), Some("why"));
     }
 
     #[tokio::test]
@@ -527,6 +527,6 @@ mod tests {
         assert_eq!(models, ["a", "m"].map(|id| Model { id: id.to_owned(), created: 1 }));
         assert_eq!(server.listed(), 1);
         let error = client(&server.base_url().replace("/v1", "/v2")).models().await.unwrap_err();
-        assert_eq!((error.code(), error.cause()), (ErrorCode::BackendError, Some("no such page")));
+        assert_eq!((error.code(), error.quote()), (ErrorCode::BackendError, Some("no such page")));
     }
 }

@@ -16,10 +16,10 @@ use crate::backends::sse::DecodeError;
 use crate::error::Error;
 
 /// How much of what a server said is kept as a cause, in bytes.
-const MAX_CAUSE: usize = 2048;
+const MAX_QUOTE: usize = 2048;
 
 /// How much of an answer is read for that: more than is kept, so that a credential at the cut is seen whole.
-pub(super) const MAX_CAUSE_READ: usize = 2 * MAX_CAUSE;
+pub(super) const MAX_QUOTE_READ: usize = 2 * MAX_QUOTE;
 
 /// The longest content type that is repeated to the caller, in bytes.
 const MAX_CONTENT_TYPE: usize = 64;
@@ -61,12 +61,12 @@ impl Failures {
             (true, false) => self.error(ErrorCode::BackendUnreachable, "cannot be reached"),
             (false, _) => self.error(ErrorCode::BackendError, "closed the connection without an answer"),
         };
-        failure.with_cause(self.cause(&chain(&error.without_url())))
+        failure.with_cause(self.quote(&chain(&error.without_url())))
     }
 
     /// The answer stopped coming.
     pub(super) fn connection(&self, error: reqwest::Error) -> Error {
-        self.cut_off().with_cause(self.cause(&chain(&error.without_url())))
+        self.cut_off().with_cause(self.quote(&chain(&error.without_url())))
     }
 
     /// A limit of time was reached.
@@ -81,7 +81,7 @@ impl Failures {
     /// It answered with this status, and this body.
     pub(super) fn status(&self, status: StatusCode, body: &[u8]) -> Error {
         let what = format!("answered with status {}", status.as_u16());
-        self.error(ErrorCode::BackendError, &what).with_cause(self.cause(&String::from_utf8_lossy(body)))
+        self.error(ErrorCode::BackendError, &what).with_quote(self.quote(&String::from_utf8_lossy(body)))
     }
 
     /// It answered with something that is not an event stream.
@@ -93,7 +93,7 @@ impl Failures {
             }
             None => "answered without a content type where an event stream was expected".to_owned(),
         };
-        self.error(ErrorCode::BackendError, &what).with_cause(self.cause(&String::from_utf8_lossy(body)))
+        self.error(ErrorCode::BackendError, &what).with_quote(self.quote(&String::from_utf8_lossy(body)))
     }
 
     /// The stream is not server-sent events.
@@ -108,20 +108,20 @@ impl Failures {
 
     /// Something that is not the protocol: what is wrong about it, and its text.
     pub(super) fn malformed(&self, problem: impl fmt::Display, text: &str) -> Error {
-        let cause = self.cause(&format!("{problem}: {text}"));
-        self.error(ErrorCode::BackendError, "sent something that is not the protocol").with_cause(cause)
+        let quote = self.quote(&format!("{problem}: {text}"));
+        self.error(ErrorCode::BackendError, "sent something that is not the protocol").with_quote(quote)
     }
 
     /// It said in the stream that it failed.
     pub(super) fn reported(&self, error: &str) -> Error {
         self.error(ErrorCode::BackendError, "reported an error in the middle of its answer")
-            .with_cause(self.cause(error))
+            .with_quote(self.quote(error))
     }
 
     /// It stopped for a reason that has no meaning here.
     pub(super) fn finish_reason(&self, reason: &str) -> Error {
         self.error(ErrorCode::BackendError, "stopped for a reason that is not known")
-            .with_cause(self.cause(reason))
+            .with_quote(self.quote(reason))
     }
 
     /// The answer has an end, but no reason for it.
@@ -138,12 +138,12 @@ impl Failures {
         Error::new(code, format!("backend `{}` {what}", self.name))
     }
 
-    /// The text without our credential, on one line, cut to [`MAX_CAUSE`].
-    fn cause(&self, text: &str) -> String {
+    /// The text without our credential, on one line, cut to [`MAX_QUOTE`].
+    fn quote(&self, text: &str) -> String {
         let credential =
             self.credential.as_ref().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
         let text = credential.map_or_else(|| text.to_owned(), |secret| without(secret, text));
-        let end = text.floor_char_boundary(MAX_CAUSE);
+        let end = text.floor_char_boundary(MAX_QUOTE);
         text.chars()
             .scan(0, |at, c| {
                 *at += c.len_utf8();
@@ -161,7 +161,7 @@ fn without(secret: &str, text: &str) -> String {
         .filter_map(|length| secret.get(..length))
         .find(|begun| whole.ends_with(begun));
     match begun {
-        Some(begun) if text.len() >= MAX_CAUSE_READ => {
+        Some(begun) if text.len() >= MAX_QUOTE_READ => {
             whole.strip_suffix(begun).unwrap_or_default().to_owned()
         }
         _ => whole,
@@ -197,34 +197,34 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_short_on_one_line_and_without_the_credential() {
-        let body = format!("bad key sk-secret\n\u{1b}[31m{}", "ü".repeat(MAX_CAUSE));
+    fn a_quote_is_short_on_one_line_and_without_the_credential() {
+        let body = format!("bad key sk-secret\n\u{1b}[31m{}", "ü".repeat(MAX_QUOTE));
         let error = failures().status(StatusCode::UNAUTHORIZED, body.as_bytes());
         assert_eq!(error.message(), "backend `local` answered with status 401");
-        let cause = error.cause().unwrap();
-        assert!(cause.starts_with("bad key [redacted]  [31mü"), "{cause}");
-        assert!((MAX_CAUSE - 1..=MAX_CAUSE).contains(&cause.len()));
+        let quote = error.quote().unwrap();
+        assert!(quote.starts_with("bad key [redacted]  [31mü"), "{quote}");
+        assert!((MAX_QUOTE - 1..=MAX_QUOTE).contains(&quote.len()));
         assert!(!error.to_string().contains("secret") && !format!("{:?}", failures()).contains("secret"));
     }
 
     #[test]
     fn a_credential_at_the_cut_does_not_show_a_part_of_it() {
-        for before in MAX_CAUSE - 12..MAX_CAUSE {
+        for before in MAX_QUOTE - 12..MAX_QUOTE {
             let body = format!("{}sk-secret and more", "x".repeat(before));
             let error = failures().status(StatusCode::BAD_GATEWAY, body.as_bytes());
-            assert!(!error.cause().unwrap().contains("sk-"));
+            assert!(!error.quote().unwrap().contains("sk-"));
         }
     }
 
     #[test]
     fn a_credential_where_reading_has_stopped_does_not_show_a_part_of_it() {
-        let mut body = "sk-secret".repeat(MAX_CAUSE_READ / 9 + 1);
-        body.truncate(MAX_CAUSE_READ);
+        let mut body = "sk-secret".repeat(MAX_QUOTE_READ / 9 + 1);
+        body.truncate(MAX_QUOTE_READ);
         assert!(body.ends_with('s'), "the last one is cut");
         let long = Failures::new("local", Some("sk-secret".repeat(20).into()), Duration::from_secs(1));
         for failures in [failures(), long] {
             let error = failures.status(StatusCode::BAD_GATEWAY, body.as_bytes());
-            assert!(!error.cause().unwrap().contains("s"), "{error}");
+            assert!(!error.quote().unwrap().contains("s"), "{error}");
         }
     }
 

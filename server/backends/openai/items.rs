@@ -247,7 +247,7 @@ fn part<'a>(raw: &'a RawValue, at: &str, place: Place) -> Result<Part<'a>, Error
 }
 
 fn parse<'a, T: Deserialize<'a>>(raw: &'a RawValue, at: &str, problem: &str) -> Result<T, Error> {
-    serde_json::from_str(raw.get()).map_err(|error| Error::invalid(at, problem).with_cause(error))
+    serde_json::from_str(raw.get()).map_err(|error| Error::invalid(at, problem).with_quote(error))
 }
 
 fn missing(at: &str, field: &str) -> Error {

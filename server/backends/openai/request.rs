@@ -279,7 +279,7 @@ fn field<'a, T: Deserialize<'a>>(
 }
 
 fn parse<'a, T: Deserialize<'a>>(value: &'a RawValue, at: &str, problem: &str) -> Result<T, Error> {
-    serde_json::from_str(value.get()).map_err(|error| Error::invalid(at, problem).with_cause(error))
+    serde_json::from_str(value.get()).map_err(|error| Error::invalid(at, problem).with_quote(error))
 }
 
 fn put<T: Serialize + ?Sized>(body: &mut Body, name: &str, value: &T) -> Result<(), Error> {

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_protocol_is_an_error_with_its_text_as_the_cause() {
+    fn what_is_not_the_protocol_is_an_error_with_its_text_as_the_quote() {
         let table: [(&[&str], &str); 9] = [
             (&["<html>secret page</html>"], "not the protocol"),
             (&["{"], "not the protocol"),
@@ -386,7 +386,7 @@ mod tests {
             assert!(error.message().contains(words), "{chunks:?}: {error}");
             assert!(!error.message().contains("secret"));
         }
-        assert!(read(&[r#"{"error":{"message":"why"}}"#]).1.unwrap_err().cause().unwrap().contains("why"));
+        assert!(read(&[r#"{"error":{"message":"why"}}"#]).1.unwrap_err().quote().unwrap().contains("why"));
         assert_eq!(read(&[r#"{"error":null,"choices":null}"#, STOP]).1.unwrap(), Progress::Finished);
     }
 

@@ -1,5 +1,6 @@
 //! The room as a whole, over the store in memory and a scripted backend.
 
+mod damage;
 mod ends;
 mod flows;
 mod lists;
@@ -20,6 +21,7 @@ use crate::error::Error;
 use crate::runs::testing::{Act, OneModel, Script, TestClock};
 use crate::runs::{Created, Delivery, Event, OnGap, Options, Reader, Runs, Snapshot};
 use crate::tasks::Tasks;
+use crate::telemetry::RunMeters;
 
 /// A room with everything a test needs to look into it.
 struct Room {
@@ -28,6 +30,7 @@ struct Room {
     clock: Arc<TestClock>,
     script: Arc<Script>,
     tasks: Tasks,
+    meters: RunMeters,
 }
 
 fn room(acts: impl IntoIterator<Item = Act>) -> Room {
@@ -44,7 +47,7 @@ fn room_over(
     acts: impl IntoIterator<Item = Act>,
     options: Options,
 ) -> Room {
-    let (script, tasks) = (Script::new(acts), Tasks::new());
+    let (script, tasks, meters) = (Script::new(acts), Tasks::new(), RunMeters::default());
     let models = Arc::new(OneModel(Arc::clone(&script)));
     let runs = Runs::new(
         Arc::clone(&store) as Arc<dyn Store>,
@@ -52,8 +55,9 @@ fn room_over(
         Arc::clone(&clock) as Arc<dyn Clock>,
         tasks.clone(),
         options,
+        meters.clone(),
     );
-    Room { runs, store, clock, script, tasks }
+    Room { runs, store, clock, script, tasks, meters }
 }
 
 fn alice() -> Principal {

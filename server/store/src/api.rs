@@ -282,6 +282,17 @@ impl Head {
     }
 }
 
+/// How much a store holds, for its operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Length of what was written and not removed yet, in bytes.
+    pub log_bytes: u64,
+    /// How far what is derived from the log is behind it, in bytes.
+    pub index_lag_bytes: u64,
+    /// Logs that memory holds.
+    pub logs_in_memory: u64,
+}
+
 /// A durable store of logs and records. All methods are cancel safe: a write whose caller went away may or may not be done,
 /// but never in part.
 #[async_trait]
@@ -294,6 +305,9 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// The bytes left on the disk for new data, or `None` if the store has no disk.
     fn free_bytes(&self) -> Option<u64>;
+
+    /// How much it holds. Cheap, and right only for the moment.
+    fn usage(&self) -> Usage;
 
     /// Makes a log with its first entries.
     ///

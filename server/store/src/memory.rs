@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::api::{
     Append, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES, MAX_RECORD_VALUE_BYTES,
-    NewLog, ReadError, ReadLimit, Record, Store, Tail, Version, WriteError,
+    NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version, WriteError,
 };
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
@@ -98,6 +98,12 @@ impl Store for MemoryStore {
 
     fn free_bytes(&self) -> Option<u64> {
         None
+    }
+
+    fn usage(&self) -> Usage {
+        let logs = &self.state().logs;
+        let log_bytes = logs.values().map(|log| log.retained.bytes()).sum();
+        Usage { log_bytes, index_lag_bytes: 0, logs_in_memory: logs.len() as u64 }
     }
 
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {

@@ -143,6 +143,11 @@ impl Segments {
         self.dir.join(file_name(base))
     }
 
+    /// Where the oldest segment begins.
+    pub(crate) fn first(&self) -> Option<Lsn> {
+        self.lock().keys().next().copied()
+    }
+
     /// Makes a new last segment.
     pub(crate) fn add(&self, base: Lsn) -> io::Result<Arc<File>> {
         let file = Arc::new(create(&self.dir, base)?);

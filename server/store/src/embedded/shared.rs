@@ -243,6 +243,12 @@ impl Shared {
         }
     }
 
+    /// How far the log is durable, and by how many bytes of it the index lags behind.
+    pub(crate) fn progress(&self) -> (Lsn, u64) {
+        let backlog = self.backlog();
+        (backlog.through, backlog.through.since(backlog.covered))
+    }
+
     /// Waits until the index lags behind by no more than [`MAX_LAG_BYTES`].
     pub(crate) fn wait_for_index(&self) {
         let mut backlog = self.backlog();

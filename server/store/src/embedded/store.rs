@@ -18,7 +18,7 @@ use super::shared::Shared;
 use super::writer::{Command, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
-    Append, Batch, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Version, WriteError,
+    Append, Batch, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version, WriteError,
 };
 use crate::memory::{check_batch, check_record};
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
@@ -82,11 +82,6 @@ impl EmbeddedStore {
         let opened = open::open(dir, options)?;
         drop(opened);
         Ok(())
-    }
-
-    /// How many logs memory holds: open ones, those that are read, and those that the index does not have yet.
-    pub fn logs_in_memory(&self) -> usize {
-        self.shared.logs.len()
     }
 
     async fn pin(&self, id: LogId) -> Result<Option<Pin>, ReadError> {
@@ -172,6 +167,16 @@ impl Store for EmbeddedStore {
     fn free_bytes(&self) -> Option<u64> {
         let disk = rustix::fs::statvfs(&self.dir).ok()?;
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    fn usage(&self) -> Usage {
+        let (end, index_lag_bytes) = self.shared.progress();
+        Usage {
+            log_bytes: self.shared.segments.first().map_or(0, |first| end.since(first)),
+            index_lag_bytes,
+            // Open ones, those that are read, and those that the index does not have yet.
+            logs_in_memory: self.shared.logs.len() as u64,
+        }
     }
 
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {

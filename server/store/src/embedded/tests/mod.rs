@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::api::{Append, Close, ReadError, ReadLimit};
+use crate::api::{Append, Close, ReadError, ReadLimit, Store as _};
 use crate::testing::{Tested, append, assert_reads, create, id, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
@@ -307,5 +307,5 @@ async fn logs_that_ended_leave_memory() {
     for id in ids {
         assert_eq!(read_all(&tested, id, None).await.len(), 2);
     }
-    assert_eq!(store.logs_in_memory(), 0);
+    assert_eq!(store.usage().logs_in_memory, 0);
 }
