@@ -23,13 +23,9 @@ fmt:
 serve *flags:
     cargo run --release -- {{flags}}
 
-# Runs the stock OpenAI SDK for Python against the debug binary.
-sdk:
-    tests/run sdk
-
-# Lints the contract and compares it with the last release.
-contract:
-    tests/run contract
+# Runs one part of the tests: rust, contract, sdk, grpc, web or browser.
+part name:
+    tests/run {{name}}
 
 # Makes the contract of now that of the last release; part of every release.
 baseline:
@@ -38,3 +34,12 @@ baseline:
 # Checks licenses, bans and sources, where cargo-deny is installed.
 deny:
     cargo deny --offline check bans licenses sources
+
+# Measures what a durable append costs, and how far readers are behind; numbers are in docs/benchmarks.md.
+bench:
+    cargo bench --bench store
+    cargo bench --bench e2e
+
+# Measures the gateway against nginx and the floors.
+race *arguments:
+    cargo bench --bench race -- {{arguments}}

@@ -5,6 +5,7 @@
 //! turns what comes into events and appends them to the store; readers see an event only after that. [`app`] puts it all
 //! together.
 
+pub mod alarm;
 pub mod app;
 pub mod auth;
 pub mod backends;
@@ -13,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod grpc;
+pub mod json;
 pub mod runs;
 pub mod serve;
 pub mod tasks;

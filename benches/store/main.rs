@@ -12,16 +12,28 @@
     reason = "a benchmark"
 )]
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+#[path = "../common/cpu.rs"]
+mod cpu;
+#[path = "../common/plain_file.rs"]
+mod plain_file;
+#[path = "../common/scratch.rs"]
+mod scratch;
+#[path = "../common/stats.rs"]
+mod stats;
+
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidemark_store::embedded::{Durability, EmbeddedStore, Options};
 use tidemark_store::{Append, Caps, LogId, NewLog, Owner, Seq, Store, UnixMillis};
-use tokio::sync::{mpsc, oneshot};
+
+use cpu::cpu_seconds;
+use plain_file::PlainFile;
+use scratch::scratch;
+use stats::{median, quantile};
 
 const EVENT_BYTES: usize = 200;
 const LOGS: u64 = 1000;
@@ -29,14 +41,14 @@ const LOGS: u64 = 1000;
 /// What is measured: something that acknowledges an event of a log when it is durable.
 #[derive(Clone)]
 enum Contender {
-    File(mpsc::Sender<(Bytes, oneshot::Sender<()>)>),
+    File(PlainFile),
     Store(Arc<EmbeddedStore>),
 }
 
 impl Contender {
     fn open(name: &str, dir: &Path) -> Self {
         match name {
-            "plain file" => Self::File(plain_file(dir)),
+            "plain file" => Self::File(PlainFile::create(dir)),
             _ => {
                 let durability = if name == "store, os" { Durability::Os } else { Durability::Sync };
                 let caps = Caps { entries: Some(8192), bytes: Some(64 << 20) };
@@ -64,11 +76,7 @@ impl Contender {
 
     async fn append(&self, log: u64, last: u64, events: Vec<Bytes>) {
         match self {
-            Self::File(sender) => {
-                let (reply, done) = oneshot::channel();
-                sender.send((events.concat().into(), reply)).await.unwrap();
-                done.await.unwrap();
-            }
+            Self::File(file) => file.append(events.concat().into()).await,
             Self::Store(store) => {
                 let (id, epoch, expected_last) = (id(log), store.epoch(), Seq::new(last));
                 let append = Append { id, epoch, expected_last, status: None, entries: events, close: None };
@@ -80,30 +88,6 @@ impl Contender {
 
 fn id(log: u64) -> LogId {
     LogId::from_bytes((u128::from(log) << 64 | u128::from(log)).to_be_bytes())
-}
-
-/// Takes all that is pending, writes it, syncs it, answers.
-fn plain_file(dir: &Path) -> mpsc::Sender<(Bytes, oneshot::Sender<()>)> {
-    fs::create_dir_all(dir).unwrap();
-    let mut file = File::create(dir.join("file")).unwrap();
-    let (sender, mut receiver) = mpsc::channel::<(Bytes, oneshot::Sender<()>)>(16_384);
-    std::thread::spawn(move || {
-        while let Some(first) = receiver.blocking_recv() {
-            let mut group = vec![first];
-            while group.len() < 8192
-                && let Ok(next) = receiver.try_recv()
-            {
-                group.push(next);
-            }
-            let bytes: Vec<u8> = group.iter().flat_map(|(event, _)| event.iter().copied()).collect();
-            file.write_all(&bytes).unwrap();
-            file.sync_data().unwrap();
-            for (_, reply) in group {
-                let _ = reply.send(());
-            }
-        }
-    });
-    sender
 }
 
 #[derive(Default)]
@@ -119,7 +103,7 @@ async fn run(contender: &Contender, seconds: u64, rate: Option<f64>, batch: usiz
     for log in 0..LOGS {
         contender.create(log).await;
     }
-    let (cpu, start) = (cpu_time(), Instant::now());
+    let (cpu, start) = (cpu_seconds(std::process::id()), Instant::now());
     let end = start + Duration::from_secs(seconds);
     let tasks: Vec<_> = (0..LOGS)
         .map(|log| {
@@ -153,27 +137,14 @@ async fn run(contender: &Contender, seconds: u64, rate: Option<f64>, batch: usiz
         waits.extend(more);
     }
     let wall = start.elapsed().as_secs_f64();
-    let cpu = cpu_time() - cpu;
-    waits.sort_unstable();
-    let at = |part: f64| waits[((waits.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
+    let cpu = cpu_seconds(std::process::id()) - cpu;
+    let at = |part: f64| quantile(waits.iter().map(|wait| wait.as_secs_f64() * 1e3), part);
     Result {
         events_per_second: events as f64 / wall,
         cpu_us_per_event: cpu * 1e6 / events as f64,
         p50_ms: at(0.5),
         p99_ms: at(0.99),
     }
-}
-
-/// The CPU time of this process, in seconds: load generator and store together.
-fn cpu_time() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn main() {
@@ -196,14 +167,14 @@ fn main() {
         let mut results: Vec<Vec<Result>> = names.iter().map(|_| Vec::new()).collect();
         for _ in 0..rounds {
             for (name, results) in names.iter().zip(&mut results) {
-                let dir = scratch();
+                let dir = scratch("bench-store");
                 let contender = Contender::open(name, &dir);
                 results.push(runtime.block_on(run(&contender, seconds, rate, batch)));
                 drop(contender);
                 fs::remove_dir_all(dir).unwrap();
             }
         }
-        let of = |results: &[Result], pick: fn(&Result) -> f64| median(results.iter().map(pick).collect());
+        let of = |results: &[Result], pick: fn(&Result) -> f64| median(results.iter().map(pick));
         let file = of(&results[0], |result| result.events_per_second);
         for (name, results) in names.iter().zip(&results) {
             let rate = of(results, |result| result.events_per_second);
@@ -212,11 +183,4 @@ fn main() {
             println!("| {load} | {name} | {rate:.0} | {:.2} | {cpu:.2} | {p50:.2} | {p99:.2} |", rate / file);
         }
     }
-}
-
-/// A directory on the disk of the build, not in a file system in memory.
-fn scratch() -> PathBuf {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench-store");
-    let _ = fs::remove_dir_all(&dir);
-    dir
 }

@@ -146,7 +146,9 @@ impl Failure {
                     .insert(HeaderName::from_static(names::SHOULD_RETRY), HeaderValue::from_static("false"));
             }
             Retry::Later => put_retry_after(headers, self.0.retry_after.unwrap_or(DEFAULT_RETRY_AFTER)),
-            Retry::Never | Retry::Unsaid => {}
+            // Not ours to say, but a backend may have said it.
+            Retry::Unsaid => self.0.retry_after.into_iter().for_each(|wait| put_retry_after(headers, wait)),
+            Retry::Never => {}
         }
         if let Some(id) = self.0.response_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.insert(HeaderName::from_static(names::RESPONSE_ID), id);
@@ -394,6 +396,13 @@ mod tests {
             assert_eq!(reply.headers()["retry-after"], seconds, "{wait:?}");
             assert_eq!(reply.headers()["retry-after-ms"], millis, "{wait:?}");
         }
+        let busy = error_reply(&ours(ErrorCode::BackendError, &[], Some(Duration::from_secs(7))), None);
+        assert_eq!(
+            (busy.status().as_u16(), busy.headers()["retry-after"].as_bytes()),
+            (502, b"7".as_slice())
+        );
+        let unsaid = error_reply(&ours(ErrorCode::BackendError, &[], None), None);
+        assert!(!unsaid.headers().contains_key("retry-after"));
     }
 
     #[test]

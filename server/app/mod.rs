@@ -10,6 +10,8 @@ mod bridge;
 mod gateway;
 mod models;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

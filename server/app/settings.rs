@@ -59,6 +59,7 @@ fn backend(backend: &config::Backend) -> Result<Settings, Failure> {
             base_url: openai.base_url.parse().map_err(Failure::start("backends.base_url"))?,
             dialect: match openai.dialect {
                 config::Dialect::Chat => Dialect::Chat,
+                config::Dialect::Responses => Dialect::Responses,
             },
             api_key: openai.api_key.as_ref().map(|key| key.0.clone()),
         }),
@@ -71,6 +72,7 @@ fn backend(backend: &config::Backend) -> Result<Settings, Failure> {
     settings.models = models;
     settings.max_concurrency = backend.max_concurrency.map(count);
     settings.queue = count(backend.queue).get();
+    settings.queue_timeout = backend.queue_timeout;
     if let config::BackendKind::OpenAi(openai) = &backend.kind {
         settings.connect_timeout = openai.connect_timeout;
         settings.first_byte_timeout = openai.first_byte_timeout;

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use futures_util::Stream;
 use tidemark_proto::v1::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::{Backend, Generation, Model, Step, Steps};
 use crate::error::Error;
@@ -26,6 +27,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Limited {
     name: String,
     backend: Arc<dyn Backend>,
+    /// How long one may wait.
+    patience: Duration,
     /// One permit for each generation under way or waiting.
     places: Arc<Semaphore>,
     /// One permit for each generation under way.
@@ -33,24 +36,38 @@ pub struct Limited {
 }
 
 impl Limited {
-    /// The backend of this name with `max_concurrency` generations under way and `queue` waiting.
-    pub fn new(name: &str, backend: Arc<dyn Backend>, max_concurrency: NonZeroUsize, queue: usize) -> Self {
+    /// The backend of this name with `max_concurrency` generations under way and `queue` waiting, each for at most `patience`.
+    pub fn new(
+        name: &str,
+        backend: Arc<dyn Backend>,
+        max_concurrency: NonZeroUsize,
+        queue: usize,
+        patience: Duration,
+    ) -> Self {
         let running = max_concurrency.get().min(Semaphore::MAX_PERMITS);
         let places = running.saturating_add(queue).min(Semaphore::MAX_PERMITS);
         Self {
             name: name.to_owned(),
             backend,
+            patience,
             places: Arc::new(Semaphore::new(places)),
             running: Arc::new(Semaphore::new(running)),
         }
     }
 
+    fn overloaded(&self, what: &str) -> Error {
+        let message = format!("backend `{}` is busy and {what}", self.name);
+        Error::new(ErrorCode::Overloaded, message).with_retry_after(RETRY_AFTER)
+    }
+
     async fn place(&self) -> Result<Place, Error> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            let message = format!("backend `{}` is busy and its queue is full", self.name);
-            Error::new(ErrorCode::Overloaded, message).with_retry_after(RETRY_AFTER)
-        })?;
-        let running = Arc::clone(&self.running).acquire_owned().await.map_err(Error::internal)?;
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| self.overloaded("its queue is full"))?;
+        let running =
+            timeout(self.patience, Arc::clone(&self.running).acquire_owned()).await.map_err(|_| {
+                self.overloaded(&format!("had no place within queue_timeout ({:?})", self.patience))
+            })?;
+        let running = running.map_err(Error::internal)?;
         Ok(Place { _running: running, _place: place })
     }
 }
@@ -97,6 +114,8 @@ mod tests {
     use super::*;
     use crate::backends::Finish;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     /// Counts what it is asked; each answer is one step and then silence.
     #[derive(Debug, Default)]
     struct Counting(AtomicUsize);
@@ -116,13 +135,15 @@ mod tests {
 
     fn limited(max_concurrency: usize, queue: usize) -> (Arc<Counting>, Limited) {
         let backend = Arc::new(Counting::default());
-        (Arc::clone(&backend), Limited::new("b", backend, NonZeroUsize::new(max_concurrency).unwrap(), queue))
+        let places = NonZeroUsize::new(max_concurrency).unwrap();
+        (Arc::clone(&backend), Limited::new("b", backend, places, queue, PATIENCE))
     }
 
     fn generation() -> Arc<Generation> {
         Arc::new(Generation {
             model: "m".to_owned(),
             items: Vec::new(),
+            earlier: 0,
             instructions: None,
             params: Default::default(),
             metadata: Default::default(),
@@ -159,6 +180,21 @@ mod tests {
         let mut waiting = limited.generate(generation());
         assert!((&mut waiting).now_or_never().is_none());
         drop(waiting);
+        let mut waiting = limited.generate(generation());
+        assert!((&mut waiting).now_or_never().is_none(), "there was room to wait");
+        drop(running);
+        drop(waiting.await.unwrap());
+        assert_eq!(backend.0.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_too_long_is_turned_away_and_gives_the_place_back() {
+        let (backend, limited) = limited(1, 1);
+        let running = limited.generate(generation()).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let error = limited.generate(generation()).await.err().unwrap();
+        assert_eq!((error.code(), began.elapsed()), (ErrorCode::Overloaded, PATIENCE));
+        assert!(error.message().contains("queue_timeout (60s)"), "{error}");
         let mut waiting = limited.generate(generation());
         assert!((&mut waiting).now_or_never().is_none(), "there was room to wait");
         drop(running);

@@ -14,7 +14,7 @@ pub mod sse;
 mod pool;
 #[cfg(test)]
 #[path = "../../tests/common/scripted.rs"]
-mod scripted;
+pub(crate) mod scripted;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ use futures_util::Stream;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
+use crate::json::Node;
 
 pub use pool::{Listed, Pool, Route};
 pub use settings::{BadBaseUrl, BaseUrl, Dialect, Kind, Models, OpenAi, Settings};
@@ -38,6 +39,8 @@ pub struct Generation {
     pub model: String,
     /// The whole conversation as OpenAI input items, oldest first: earlier responses expanded, the new input last.
     pub items: Vec<Box<RawValue>>,
+    /// How many of `items`, from the front, are of earlier responses: the caller did not send them with this request.
+    pub earlier: usize,
     /// The `instructions` of this request.
     pub instructions: Option<String>,
     /// The rest of the request body: fields by name, values untouched.
@@ -46,11 +49,36 @@ pub struct Generation {
     pub metadata: BTreeMap<String, String>,
 }
 
+impl Generation {
+    /// Reads the items in their order, each with the name by which an error about it calls it: its place in the caller's input.
+    ///
+    /// # Errors
+    /// The first one of `read`. About an item of an earlier response it blames `previous_response_id`, because the caller did
+    /// not send that item.
+    pub fn each_item<'a>(
+        &'a self,
+        mut read: impl FnMut(&'a RawValue, &str) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for (index, item) in self.items.iter().enumerate() {
+            match index.checked_sub(self.earlier) {
+                Some(own) => read(item, &format!("input[{own}]"))?,
+                None => read(item, &format!("item[{index}]")).map_err(|error| {
+                    let text = format!("in the conversation so far, {}", error.message());
+                    Error::invalid("previous_response_id", text)
+                })?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A piece of an answer, in the order it came.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// More text of the answer.
-    Text(String),
+    Text(Text),
+    /// A note on the text so far, such as a citation, in the form of the Responses API.
+    Annotation(Node),
     /// More of the model's refusal to answer.
     Refusal(String),
     /// More of the model's reasoning in clear text.
@@ -66,10 +94,64 @@ pub enum Step {
         /// More of the arguments, as JSON text.
         arguments: String,
     },
+    /// An event of the Responses API, from a backend that speaks it. An answer is made of these or of the pieces above.
+    Event(ItemEvent),
     /// What was used, as far as the backend has counted.
     Usage(Usage),
     /// The backend has said why it stopped. Only [`Step::Usage`] may follow; the stream ends soon after.
     Finish(Finish),
+}
+
+/// A piece of text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Text {
+    /// The text.
+    pub text: String,
+    /// How likely its tokens were, as OpenAI's objects; empty if nobody asked.
+    pub logprobs: Vec<Node>,
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self { text, logprobs: Vec::new() }
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+/// An event about the items of an answer, as a backend of the Responses dialect wrote it: with its ids, places and unknown
+/// fields. It is never one about the response as a whole (created, completed and so on): those have steps of their own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemEvent {
+    kind: String,
+    data: Node,
+}
+
+impl ItemEvent {
+    /// The longest type, in bytes.
+    pub const MAX_KIND: usize = 255;
+
+    /// The event of this type, with the object that carries its fields. `None` if the type is not 1 to 255 visible ASCII
+    /// characters, or the data no object.
+    pub fn new(kind: String, data: Node) -> Option<Self> {
+        let visible = kind.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits = (1..=Self::MAX_KIND).contains(&kind.len());
+        (visible && fits && data.is_object()).then_some(Self { kind, data })
+    }
+
+    /// How many bytes it needs, at least.
+    pub fn bytes(&self) -> usize {
+        self.kind.len() + self.data.json_len()
+    }
+
+    /// Its type, and its fields.
+    pub fn into_parts(self) -> (String, Node) {
+        (self.kind, self.data)
+    }
 }
 
 /// Why a backend stopped generating.
@@ -90,6 +172,8 @@ pub struct Usage {
     pub input_tokens: u64,
     /// Tokens of the input that came from a cache.
     pub cached_tokens: u64,
+    /// Tokens of the input that were written to a cache.
+    pub cache_write_tokens: u64,
     /// Tokens of the output.
     pub output_tokens: u64,
     /// Tokens of the output that were reasoning.

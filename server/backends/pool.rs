@@ -160,6 +160,7 @@ fn check(settings: &Settings, bad: impl Fn(&str, &str) -> Error) -> Result<(), E
         return Err(bad("models", "must name a model, or be absent for all that the backend lists"));
     }
     for (key, limit) in [
+        ("queue_timeout", settings.queue_timeout),
         ("connect_timeout", settings.connect_timeout),
         ("first_byte_timeout", settings.first_byte_timeout),
         ("idle_timeout", settings.idle_timeout),
@@ -187,9 +188,9 @@ enum Serves {
 
 impl Entry {
     fn new(settings: Settings, backend: Arc<dyn Backend>) -> Self {
-        let Settings { name, models, max_concurrency, queue, .. } = settings;
+        let Settings { name, models, max_concurrency, queue, queue_timeout, .. } = settings;
         let backend = match max_concurrency {
-            Some(most) => Arc::new(Limited::new(&name, backend, most, queue)),
+            Some(most) => Arc::new(Limited::new(&name, backend, most, queue, queue_timeout)),
             None => backend,
         };
         let serves = match models {
@@ -504,6 +505,7 @@ mod tests {
         let generation = Generation {
             model: "m".to_owned(),
             items: Vec::new(),
+            earlier: 0,
             instructions: None,
             params: BTreeMap::new(),
             metadata: BTreeMap::new(),
@@ -514,7 +516,7 @@ mod tests {
             route.backend.generate(Arc::new(generation)).await
         };
         let mut steps = generate("m").await.unwrap();
-        assert_eq!(steps.next().await.unwrap().unwrap(), Step::Text("a".to_owned()));
+        assert_eq!(steps.next().await.unwrap().unwrap(), Step::Text("a".into()));
         assert_eq!(generate("m").await.err().unwrap().code(), ErrorCode::Overloaded);
         assert_eq!(server.asked().len(), 1);
         let mut demo = generate("demo-long").await.unwrap();

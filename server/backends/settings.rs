@@ -23,6 +23,8 @@ pub struct Settings {
     pub max_concurrency: Option<NonZeroUsize>,
     /// How many generations may wait while `max_concurrency` are under way; one more is `overloaded`.
     pub queue: usize,
+    /// How long a generation may wait while `max_concurrency` are under way; then it is `overloaded`, too.
+    pub queue_timeout: Duration,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
     /// How long the first byte of an answer may take, counted from the start of the request.
@@ -34,6 +36,8 @@ pub struct Settings {
 impl Settings {
     /// Default of `queue`: 64 generations.
     pub const QUEUE: usize = 64;
+    /// Default of `queue_timeout`: 60 s.
+    pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
     /// Default of `connect_timeout`: 10 s.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
     /// Default of `first_byte_timeout`: 120 s.
@@ -49,6 +53,7 @@ impl Settings {
             models: Models::Discover,
             max_concurrency: None,
             queue: Self::QUEUE,
+            queue_timeout: Self::QUEUE_TIMEOUT,
             connect_timeout: Self::CONNECT_TIMEOUT,
             first_byte_timeout: Self::FIRST_BYTE_TIMEOUT,
             idle_timeout: Self::IDLE_TIMEOUT,
@@ -82,6 +87,8 @@ pub enum Dialect {
     /// `POST {base_url}/chat/completions`.
     #[default]
     Chat,
+    /// `POST {base_url}/responses`.
+    Responses,
 }
 
 /// Which models a backend is asked for.

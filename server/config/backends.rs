@@ -80,7 +80,7 @@ fn backend(section: Section<'_, '_>, env: Environment<'_>, names: &mut BTreeSet<
     };
     let named = section.optional("models", models);
     let models = if section.has("models") { named } else { Some(Models::Listed) };
-    let (max_concurrency, queue) = places(&section);
+    let (max_concurrency, queue, queue_timeout) = places(&section);
     section.end();
     Some(Backend {
         name: name?,
@@ -88,18 +88,20 @@ fn backend(section: Section<'_, '_>, env: Environment<'_>, names: &mut BTreeSet<
         models: models?,
         max_concurrency: max_concurrency?,
         queue: queue?,
+        queue_timeout: queue_timeout?,
     })
 }
 
-type Places = (Option<Option<NonZeroU32>>, Option<NonZeroU32>);
+type Places = (Option<Option<NonZeroU32>>, Option<NonZeroU32>, Option<Duration>);
 
 fn places(section: &Section<'_, '_>) -> Places {
     let bounds = 1..=100_000;
-    (section.count_or_off("max_concurrency", &bounds), section.count("queue", &bounds))
+    let wait = section.duration("queue_timeout", &(millis(10)..=hours(1)));
+    (section.count_or_off("max_concurrency", &bounds), section.count("queue", &bounds), wait)
 }
 
 fn dialect(section: &Section<'_, '_>) -> Option<Dialect> {
-    section.word("dialect", &[("chat", Dialect::Chat)])
+    section.word("dialect", &[("chat", Dialect::Chat), ("responses", Dialect::Responses)])
 }
 
 fn timeouts(section: &Section<'_, '_>) -> [Option<Duration>; 3] {
@@ -112,8 +114,7 @@ fn timeouts(section: &Section<'_, '_>) -> [Option<Duration>; 3] {
 
 fn openai(section: &Section<'_, '_>, env: Environment<'_>) -> Option<OpenAi> {
     let dialect = dialect(section);
-    let want =
-        "kind = \"openai\" needs the URL before /chat/completions, such as \"http://127.0.0.1:8080/v1\"";
+    let want = "kind = \"openai\" needs the URL before /chat/completions or /responses, such as \"http://127.0.0.1:8080/v1\"";
     let base_url = section.string("base_url", want, check_url);
     let [connect, first_byte, idle] = timeouts(section);
     let api_key = api_key(section, env);

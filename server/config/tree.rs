@@ -89,6 +89,8 @@ pub struct Backend {
     pub max_concurrency: Option<NonZeroU32>,
     /// Generations that wait for a free place.
     pub queue: NonZeroU32,
+    /// How long each of them may wait.
+    pub queue_timeout: Duration,
 }
 
 /// What a backend is.
@@ -122,6 +124,8 @@ pub struct OpenAi {
 pub enum Dialect {
     /// `POST /chat/completions`.
     Chat,
+    /// `POST /responses`.
+    Responses,
 }
 
 /// The key of a backend. Never shown, neither by `Debug` nor by `config print` (D-28).

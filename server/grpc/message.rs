@@ -56,7 +56,7 @@ struct OutputDetails {
 /// `internal` if the object is not one of ours.
 pub(super) fn response(snapshot: Snapshot) -> Result<v1::Response, Error> {
     let object = parse(&snapshot)?;
-    let Snapshot { id, status, head, json } = snapshot;
+    let Snapshot { id, status, head, json, fault: _ } = snapshot;
     let (incomplete_reason, cancel_reason) = match status {
         Status::Incomplete(reason) => (reason.code(), ""),
         Status::Cancelled(cause) => ("", cause.code()),
@@ -91,7 +91,8 @@ pub(super) fn response_or_error(snapshot: Snapshot) -> Result<v1::Response, Erro
     match object.error {
         Some(fault) if object.output.is_empty() => {
             let code = ErrorCode::from_code(&fault.code).unwrap_or(ErrorCode::Internal);
-            Err(Error::new(code, fault.message).with_response_id(snapshot.id.to_string()))
+            let error = snapshot.fault.unwrap_or_else(|| Error::new(code, fault.message));
+            Err(error.with_response_id(snapshot.id.to_string()))
         }
         _ => response(snapshot),
     }

@@ -3,6 +3,7 @@
 //! It owns the way from a message to a call of [`Runs`](crate::runs::Runs) and back, and the mapping of errors to status. It must
 //! never decide anything: who may do what, and what happens then, is decided before and behind it.
 
+mod codec;
 mod message;
 mod models;
 mod responses;
@@ -11,6 +12,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use codec::name_faults;
 pub use models::Models;
 pub use responses::Responses;
 pub use routes::{SERVICES, methods, models_server, responses_server, routes};

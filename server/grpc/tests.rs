@@ -90,8 +90,14 @@ async fn every_method_refuses_a_call_without_a_principal() {
 
 #[tokio::test(start_paused = true)]
 async fn a_buffered_create_returns_the_whole_response_with_its_typed_fields() {
-    let usage =
-        Usage { input_tokens: 1, cached_tokens: 2, output_tokens: 3, reasoning_tokens: 4, total_tokens: 5 };
+    let usage = Usage {
+        input_tokens: 1,
+        cached_tokens: 2,
+        cache_write_tokens: 0,
+        output_tokens: 3,
+        reasoning_tokens: 4,
+        total_tokens: 5,
+    };
     let responses = service([text("x"), stop(), Act::Give(Step::Usage(usage))]);
     let response = responses.create(call(create())).await.unwrap().into_inner().response.unwrap();
     assert_eq!(response.status(), State::Completed);

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::runs::document::Document;
 use crate::runs::handle::{Runs, Shared, Snapshot};
 use crate::runs::id::ResponseId;
-use crate::runs::live::{Attachment, Doorstep, Registered, Slot};
+use crate::runs::live::{Attachment, Doorstep, Fault, Registered, Slot};
 use crate::runs::object::Template;
 use crate::runs::run::{Question, Run, first_events};
 use crate::runs::{faults, recover, request};
@@ -29,6 +29,7 @@ pub struct Created {
     /// The response as it began.
     pub snapshot: Snapshot,
     pub(super) attachment: Attachment,
+    pub(super) fault: Fault,
 }
 
 /// What a run holds as long as it lives, for its drop.
@@ -73,13 +74,14 @@ impl Runs {
         if shared.draining.is_cancelled() {
             return Err(faults::draining());
         }
+        let fault = Fault::clone(&doorstep.fault);
         let birth = Birth { id, owner: principal.owner().clone(), document, question, doorstep };
         let (tell, told) = oneshot::channel();
         let tenure = Tenure::new(registered, slot);
         let begin = begin(Arc::clone(shared), birth, tell);
         shared.tasks.spawn(supervise(Arc::clone(shared), id, tenure, begin));
         let snapshot = told.await.map_err(|_| Error::internal("a run ended before it began"))??;
-        Ok(Created { snapshot, attachment })
+        Ok(Created { snapshot, attachment, fault })
     }
 
     fn may_begin(&self) -> Result<(), Error> {
@@ -98,11 +100,13 @@ impl Runs {
 
 /// What a backend is asked for a request, after the items of the responses it continues.
 pub(super) fn generation(document: &Document, model: String, earlier: Vec<Box<RawValue>>) -> Generation {
+    let earlier_items = earlier.len();
     let mut items = earlier;
     items.extend(document.items.iter().cloned());
     Generation {
         model,
         items,
+        earlier: earlier_items,
         instructions: document.instructions.clone(),
         params: document.params.clone(),
         metadata: document.metadata.clone(),

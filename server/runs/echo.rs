@@ -9,9 +9,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
+use crate::json::{compact, raw};
 use crate::runs::document::Document;
 use crate::runs::extra::{Fields, value};
-use crate::runs::json::{compact, raw};
 
 /// The fields of the response object that never change after its creation.
 #[derive(Debug, Serialize)]

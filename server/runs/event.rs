@@ -9,7 +9,7 @@ use tidemark_store::{Entry, Seq};
 
 use crate::error::Error;
 
-/// The types of events that the gateway writes.
+/// The types of events that the gateway writes or understands.
 pub(super) mod kind {
     pub(crate) const CREATED: &str = "response.created";
     pub(crate) const QUEUED: &str = "response.queued";
@@ -26,6 +26,17 @@ pub(super) mod kind {
     pub(crate) const REASONING_DONE: &str = "response.reasoning_text.done";
     pub(crate) const ARGUMENTS_DELTA: &str = "response.function_call_arguments.delta";
     pub(crate) const ARGUMENTS_DONE: &str = "response.function_call_arguments.done";
+    pub(crate) const ANNOTATION_ADDED: &str = "response.output_text.annotation.added";
+    /// The name that the Open Responses specification gives to [`REASONING_DELTA`].
+    pub(crate) const OPEN_REASONING_DELTA: &str = "response.reasoning.delta";
+    pub(crate) const OPEN_REASONING_DONE: &str = "response.reasoning.done";
+    pub(crate) const SUMMARY_PART_ADDED: &str = "response.reasoning_summary_part.added";
+    pub(crate) const SUMMARY_PART_DONE: &str = "response.reasoning_summary_part.done";
+    pub(crate) const SUMMARY_DELTA: &str = "response.reasoning_summary_text.delta";
+    pub(crate) const SUMMARY_DONE: &str = "response.reasoning_summary_text.done";
+    pub(crate) const MCP_ARGUMENTS_DELTA: &str = "response.mcp_call_arguments.delta";
+    pub(crate) const CUSTOM_INPUT_DELTA: &str = "response.custom_tool_call_input.delta";
+    pub(crate) const CODE_DELTA: &str = "response.code_interpreter_call_code.delta";
     pub(crate) const COMPLETED: &str = "response.completed";
     pub(crate) const INCOMPLETE: &str = "response.incomplete";
     pub(crate) const FAILED: &str = "response.failed";
@@ -73,7 +84,7 @@ pub(super) struct Outbox {
 
 #[derive(Serialize)]
 struct Framed<'a, T> {
-    r#type: &'static str,
+    r#type: &'a str,
     sequence_number: u64,
     #[serde(flatten)]
     body: &'a T,
@@ -86,7 +97,7 @@ impl Outbox {
     }
 
     /// Writes an event: `type`, `sequence_number` and the fields of `body`.
-    pub(super) fn push<T: Serialize>(&mut self, kind: &'static str, body: &T) -> Result<(), Error> {
+    pub(super) fn push<T: Serialize>(&mut self, kind: &str, body: &T) -> Result<(), Error> {
         let length = u8::try_from(kind.len()).map_err(Error::internal)?;
         let mut payload = Vec::with_capacity(USUAL_BYTES);
         payload.push(length);
@@ -96,6 +107,13 @@ impl Outbox {
         self.payloads.push(payload.into());
         self.next = self.next.next();
         Ok(())
+    }
+
+    /// Takes the last event back, as if it had not been pushed.
+    pub(super) fn retract(&mut self) {
+        if self.payloads.pop().is_some() {
+            self.next = Seq::new(self.next.get().saturating_sub(1));
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -145,6 +163,17 @@ mod tests {
             assert!(text.contains(&format!("\"sequence_number\":{expected}")), "{text}");
         }
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn an_event_that_was_taken_back_leaves_no_hole() {
+        let mut outbox = Outbox::new(Seq::new(4));
+        outbox.push(kind::TEXT_DELTA, &Body { delta: "x", logprobs: [] }).unwrap();
+        outbox.retract();
+        outbox.retract();
+        outbox.push(kind::TEXT_DELTA, &Body { delta: "y", logprobs: [] }).unwrap();
+        let text = String::from_utf8(outbox.take().remove(0).to_vec()).unwrap();
+        assert!(text.contains(r#""sequence_number":4,"delta":"y""#), "{text}");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll};
 
-use crate::backends::{Step, Steps};
+use crate::backends::{Step, Steps, Text};
 use crate::error::Error;
+use crate::json::Node;
 
 /// The most steps in the buffer.
 const MAX_STEPS: usize = 64;
@@ -91,7 +92,12 @@ impl fmt::Debug for Feed {
 
 fn text_bytes(step: &Step) -> usize {
     match step {
-        Step::Text(text) | Step::Refusal(text) | Step::Reasoning(text) => text.len(),
+        Step::Text(Text { text, logprobs }) => {
+            text.len() + logprobs.iter().map(Node::json_len).sum::<usize>()
+        }
+        Step::Refusal(text) | Step::Reasoning(text) => text.len(),
+        Step::Annotation(annotation) => annotation.json_len(),
+        Step::Event(event) => event.bytes(),
         Step::ToolCall { arguments, .. } => arguments.len(),
         Step::Usage(_) | Step::Finish(_) => 0,
     }
@@ -129,7 +135,7 @@ mod tests {
 
     #[tokio::test]
     async fn large_steps_are_bounded_by_their_bytes() {
-        let (mut feed, polls) = counted(Step::Text("x".repeat(MAX_BYTES / 2)));
+        let (mut feed, polls) = counted(Step::Text("x".repeat(MAX_BYTES / 2).into()));
         feed.ready().await;
         assert_eq!(polls.load(Ordering::Relaxed), 2);
     }

@@ -4,39 +4,18 @@
 //! would have (D-23).
 
 use bytes::Bytes;
-use serde::Deserialize;
 
 use crate::error::Error;
+use crate::json::Node;
 use crate::runs::event::{decode, kind};
-use crate::runs::item::{Item, Part};
+use crate::runs::output::{Effect, Output};
 
 /// What the events seen so far amount to.
 #[derive(Debug, Default)]
 pub(super) struct Fold {
-    output: Vec<Item>,
+    output: Output,
     asked: bool,
     produced: bool,
-}
-
-#[derive(Deserialize)]
-struct ItemBody {
-    output_index: usize,
-    item: Item,
-}
-
-#[derive(Deserialize)]
-struct PartBody {
-    output_index: usize,
-    content_index: usize,
-    part: Part,
-}
-
-#[derive(Deserialize)]
-struct Delta {
-    output_index: usize,
-    #[serde(default)]
-    content_index: usize,
-    delta: String,
 }
 
 impl Fold {
@@ -50,12 +29,11 @@ impl Fold {
                 self.asked = true;
                 return Ok(());
             }
-            kind::ITEM_ADDED | kind::ITEM_DONE => self.item(read(&data)?),
-            kind::PART_ADDED | kind::PART_DONE => self.part(read(&data)?),
-            kind::TEXT_DELTA | kind::REFUSAL_DELTA | kind::REASONING_DELTA => self.text(&read(&data)?),
-            kind::ARGUMENTS_DELTA => self.arguments(&read(&data)?),
-            // The rest repeats what is known already.
             _ => {}
+        }
+        if let Some(effect) = Effect::of(kind) {
+            let data: Node = serde_json::from_slice(&data).map_err(Error::internal)?;
+            self.output.take_in(effect, data)?;
         }
         self.produced = true;
         Ok(())
@@ -72,47 +50,10 @@ impl Fold {
     }
 
     /// The output; what was being written is incomplete.
-    pub(super) fn into_broken_off(mut self) -> Vec<Item> {
-        self.output.iter_mut().for_each(Item::break_off);
+    pub(super) fn into_broken_off(mut self) -> Output {
+        self.output.break_off();
         self.output
     }
-
-    fn item(&mut self, body: ItemBody) {
-        place(&mut self.output, body.output_index, body.item);
-    }
-
-    fn part(&mut self, body: PartBody) {
-        if let Some((_, parts)) = self.output.get_mut(body.output_index).and_then(Item::parts_mut) {
-            place(parts, body.content_index, body.part);
-        }
-    }
-
-    fn text(&mut self, body: &Delta) {
-        let parts = self.output.get_mut(body.output_index).and_then(Item::parts_mut);
-        if let Some(part) = parts.and_then(|(_, parts)| parts.get_mut(body.content_index)) {
-            part.text_mut().push_str(&body.delta);
-        }
-    }
-
-    fn arguments(&mut self, body: &Delta) {
-        if let Some(Item::FunctionCall { arguments, .. }) = self.output.get_mut(body.output_index) {
-            arguments.push_str(&body.delta);
-        }
-    }
-}
-
-/// Puts `value` where it belongs, if that is in the list or right behind it.
-fn place<T>(list: &mut Vec<T>, index: usize, value: T) {
-    let length = list.len();
-    match list.get_mut(index) {
-        Some(place) => *place = value,
-        None if index == length => list.push(value),
-        None => {}
-    }
-}
-
-fn read<T: serde::de::DeserializeOwned>(data: &Bytes) -> Result<T, Error> {
-    serde_json::from_slice(data).map_err(Error::internal)
 }
 
 #[cfg(test)]
@@ -123,11 +64,47 @@ mod tests {
     use tidemark_store::Seq;
 
     use super::*;
+    use crate::backends::ItemEvent;
     use crate::backends::{Finish, Step};
     use crate::runs::compose::Composer;
     use crate::runs::event::Outbox;
+    use crate::runs::id::ResponseId;
     use crate::runs::status::Ending;
     use crate::runs::testing::TestClock;
+
+    fn composer() -> Composer {
+        Composer::new(Arc::new(TestClock::default()), usize::MAX, ResponseId::from_bytes([1; 16]))
+    }
+
+    /// What a backend of the Responses dialect may say: here of three items, in any order.
+    fn event() -> impl Strategy<Value = Step> {
+        let event = |(kind, item, part, text): (&str, u8, u8, String)| {
+            let item_type = ["message", "reasoning", "function_call"][usize::from(item % 3)];
+            let text = serde_json::to_string(&text).unwrap();
+            let data = format!(
+                r#"{{"output_index":{item},"item_id":"i{item}","content_index":{part},"summary_index":{part},"annotation_index":{part},
+                "delta":{text},"annotation":{{"a":{text}}},"part":{{"type":"output_text","text":{text}}},"logprobs":[{{"t":{text}}}],
+                "item":{{"type":"{item_type}","id":"i{item}","status":"in_progress","new":1.0,"content":[]}}}}"#
+            );
+            Step::Event(ItemEvent::new(kind.to_owned(), Node::parse(&data).unwrap()).unwrap())
+        };
+        let kinds = prop::sample::select(vec![
+            kind::ITEM_ADDED,
+            kind::ITEM_ADDED,
+            kind::ITEM_DONE,
+            kind::PART_ADDED,
+            kind::PART_DONE,
+            kind::TEXT_DELTA,
+            kind::REFUSAL_DELTA,
+            kind::REASONING_DELTA,
+            kind::SUMMARY_PART_ADDED,
+            kind::SUMMARY_DELTA,
+            kind::ANNOTATION_ADDED,
+            kind::ARGUMENTS_DELTA,
+            "vendor:unknown",
+        ]);
+        (kinds, 0..3_u8, 0..3_u8, ".{0,5}").prop_map(event)
+    }
 
     fn step() -> impl Strategy<Value = Step> {
         let call = |index: u32, arguments: String| {
@@ -135,7 +112,7 @@ mod tests {
             Step::ToolCall { index, id, name: Some("f".to_owned()), arguments }
         };
         prop_oneof![
-            ".{0,5}".prop_map(Step::Text),
+            ".{0,5}".prop_map(|text| Step::Text(text.into())),
             ".{0,5}".prop_map(Step::Refusal),
             ".{0,5}".prop_map(Step::Reasoning),
             (0..3_u32, ".{0,5}").prop_map(move |(index, arguments)| call(index, arguments)),
@@ -145,10 +122,11 @@ mod tests {
     proptest! {
         #[test]
         fn the_folded_log_is_the_output_of_the_run_that_wrote_it(steps in prop::collection::vec(step(), 0..30), whole: bool) {
-            let mut composer = Composer::new(Arc::new(TestClock::default()), usize::MAX);
+            let mut composer = composer();
             let mut outbox = Outbox::new(Seq::FIRST);
             let empty = steps.iter().all(|step| match step {
-                Step::Text(text) | Step::Refusal(text) | Step::Reasoning(text) => text.is_empty(),
+                Step::Text(text) => text.text.is_empty(),
+                Step::Refusal(text) | Step::Reasoning(text) => text.is_empty(),
                 _ => false,
             });
             for step in steps {
@@ -163,19 +141,42 @@ mod tests {
             }
             composer.end(&Ending::Failed(Error::internal("x")), &mut outbox).unwrap();
             prop_assert_eq!(fold.produced(), !empty);
-            prop_assert_eq!(fold.into_broken_off(), composer.output());
+            let folded = fold.into_broken_off();
+            prop_assert_eq!(folded.items(), composer.output());
+        }
+
+        /// A backend may say anything: what has no place fails the response, and what came before it is kept.
+        #[test]
+        fn the_folded_log_of_events_that_a_backend_wrote_is_the_output(events in prop::collection::vec(event(), 0..40), whole: bool) {
+            let mut composer = composer();
+            let mut outbox = Outbox::new(Seq::FIRST);
+            let mut fold = Fold::default();
+            for event in events {
+                if composer.apply(event, &mut outbox).is_err() {
+                    break;
+                }
+            }
+            if whole {
+                composer.apply(Step::Finish(Finish::Stop), &mut outbox).unwrap();
+            }
+            for payload in outbox.take() {
+                fold.apply(&payload).unwrap();
+            }
+            composer.end(&Ending::Failed(Error::internal("x")), &mut outbox).unwrap();
+            let folded = fold.into_broken_off();
+            prop_assert_eq!(folded.items(), composer.output());
         }
     }
 
     #[test]
     fn the_tail_of_an_evicted_log_folds_without_a_hole_being_filled() {
-        let mut composer = Composer::new(Arc::new(TestClock::default()), usize::MAX);
+        let mut composer = composer();
         let mut outbox = Outbox::new(Seq::FIRST);
         composer.apply(Step::Text("lost ".into()), &mut outbox).unwrap();
         composer.apply(Step::Text("kept".into()), &mut outbox).unwrap();
         let mut fold = Fold::default();
         fold.apply(outbox.take().last().unwrap()).unwrap();
         assert!(fold.produced());
-        assert_eq!(fold.into_broken_off(), []);
+        assert_eq!(fold.into_broken_off().items(), []);
     }
 }

@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub head: Head,
     /// The response object as one line of JSON, with all output so far.
     pub json: Bytes,
+    /// Why it failed, with all that the object has no field for. Only for the caller who made it and waited for its end.
+    pub fault: Option<Error>,
 }
 
 /// A response that the caller may see.
@@ -184,7 +186,7 @@ impl Runs {
     /// # Errors
     /// `internal`, `storage_unavailable`.
     pub async fn read(&self, created: Created) -> Result<Reader, Error> {
-        let Created { snapshot, attachment } = created;
+        let Created { snapshot, attachment, .. } = created;
         Reader::open(&self.0, snapshot.id, None, OnGap::Fail, Some(attachment)).await
     }
 
@@ -193,14 +195,16 @@ impl Runs {
     /// # Errors
     /// `draining` if the gateway stops first, `storage_unavailable`.
     pub async fn wait_terminal(&self, created: Created) -> Result<Snapshot, Error> {
-        let Created { snapshot, attachment } = created;
+        let Created { snapshot, attachment, fault } = created;
         let id = snapshot.id;
         if let Some(run) = self.0.live.find(id.log()) {
             run.ended().await;
         }
         drop(attachment);
         let found = self.look_again(id).await?;
-        self.snapshot(found).await.map_err(|error| error.with_response_id(id.to_string()))
+        let snapshot = self.snapshot(found).await.map_err(|error| error.with_response_id(id.to_string()))?;
+        let fault = fault.get().filter(|_| snapshot.status == Status::Failed).cloned();
+        Ok(Snapshot { fault, ..snapshot })
     }
 
     /// Ends the room: no new responses; waits for those that run until `patience` is over, then ends them with
@@ -279,7 +283,13 @@ impl Runs {
         let status = Status::from_byte(head.status).filter(|status| status.is_terminal());
         let status =
             status.ok_or_else(|| Error::internal(format!("status {:#x} of a closed log", head.status)))?;
-        Ok(Snapshot { id, status, head, json: Box::<str>::from(carrier.response).into_string().into() })
+        Ok(Snapshot {
+            id,
+            status,
+            head,
+            json: Box::<str>::from(carrier.response).into_string().into(),
+            fault: None,
+        })
     }
 
     /// Why a log is open and nobody drives it.

@@ -12,11 +12,11 @@ use tidemark_proto::v1::ErrorCode;
 
 use crate::auth::Principal;
 use crate::error::Error;
+use crate::json::{compact, raw};
 use crate::runs::document::Link;
 use crate::runs::faults;
 use crate::runs::handle::Runs;
 use crate::runs::id::ResponseId;
-use crate::runs::json::{compact, raw};
 use crate::runs::page::{Page, Sizes};
 
 /// How many items a page has.

@@ -1,40 +1,42 @@
-//! What a response puts out: items and their parts, in the form of W-16.
+//! Items and parts as they begin, in the form of W-16.
+//!
+//! It owns the shape of what the gateway itself writes; how they grow is [`crate::runs::output`]'s.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-/// A list that is always empty, and always written.
-pub(super) type Nothing = [(); 0];
+use crate::error::Error;
+use crate::json::Node;
 
-/// One item of the output.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A list that is empty when its owner begins.
+type Nothing = [(); 0];
+
+/// An item without content.
+#[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Item {
-    Message { id: String, status: ItemStatus, role: Role, content: Vec<Part> },
-    Reasoning { id: String, status: ItemStatus, summary: Nothing, content: Vec<Part> },
-    FunctionCall { id: String, status: ItemStatus, call_id: String, name: String, arguments: String },
+pub(super) enum Item<'a> {
+    Message { id: &'a str, status: Status, role: &'static str, content: Nothing },
+    Reasoning { id: &'a str, status: Status, summary: Nothing, content: Nothing },
+    FunctionCall { id: &'a str, status: Status, call_id: &'a str, name: &'a str, arguments: &'a str },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where an item stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ItemStatus {
+pub(super) enum Status {
     InProgress,
     Incomplete,
     Completed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Role {
-    Assistant,
-}
-
-/// One part of a message or of reasoning.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Part {
-    OutputText { text: String, annotations: Nothing, logprobs: Nothing },
-    Refusal { refusal: String },
-    ReasoningText { text: String },
+impl Status {
+    /// Its name in an item.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::InProgress => "in_progress",
+            Self::Incomplete => "incomplete",
+            Self::Completed => "completed",
+        }
+    }
 }
 
 /// What a part is made of.
@@ -43,65 +45,34 @@ pub(super) enum PartKind {
     Text,
     Refusal,
     Reasoning,
+    Summary,
 }
 
-impl Item {
-    pub(super) fn status_mut(&mut self) -> &mut ItemStatus {
-        match self {
-            Self::Message { status, .. }
-            | Self::Reasoning { status, .. }
-            | Self::FunctionCall { status, .. } => status,
-        }
-    }
-
-    /// The id and the parts; a function call has none.
-    pub(super) fn parts_mut(&mut self) -> Option<(&str, &mut Vec<Part>)> {
-        match self {
-            Self::Message { id, content, .. } | Self::Reasoning { id, content, .. } => Some((id, content)),
-            Self::FunctionCall { .. } => None,
-        }
-    }
-
-    /// Says of an item that was being written that it will not be finished.
-    pub(super) fn break_off(&mut self) {
-        let status = self.status_mut();
-        if *status == ItemStatus::InProgress {
-            *status = ItemStatus::Incomplete;
-        }
-    }
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Part {
+    OutputText { text: &'static str, annotations: Nothing, logprobs: Nothing },
+    Refusal { refusal: &'static str },
+    ReasoningText { text: &'static str },
+    SummaryText { text: &'static str },
 }
 
-impl Part {
-    pub(super) fn empty(kind: PartKind) -> Self {
-        let text = String::new();
-        match kind {
-            PartKind::Text => Self::OutputText { text, annotations: [], logprobs: [] },
-            PartKind::Refusal => Self::Refusal { refusal: text },
-            PartKind::Reasoning => Self::ReasoningText { text },
-        }
+impl PartKind {
+    /// A part without text.
+    pub(super) fn empty(self) -> Result<Node, Error> {
+        Node::of(&match self {
+            Self::Text => Part::OutputText { text: "", annotations: [], logprobs: [] },
+            Self::Refusal => Part::Refusal { refusal: "" },
+            Self::Reasoning => Part::ReasoningText { text: "" },
+            Self::Summary => Part::SummaryText { text: "" },
+        })
     }
 
-    pub(super) fn kind(&self) -> PartKind {
+    /// The member that holds its text.
+    pub(super) fn member(self) -> &'static str {
         match self {
-            Self::OutputText { .. } => PartKind::Text,
-            Self::Refusal { .. } => PartKind::Refusal,
-            Self::ReasoningText { .. } => PartKind::Reasoning,
-        }
-    }
-
-    pub(super) fn text(&self) -> &str {
-        match self {
-            Self::OutputText { text, .. }
-            | Self::ReasoningText { text }
-            | Self::Refusal { refusal: text } => text,
-        }
-    }
-
-    pub(super) fn text_mut(&mut self) -> &mut String {
-        match self {
-            Self::OutputText { text, .. }
-            | Self::ReasoningText { text }
-            | Self::Refusal { refusal: text } => text,
+            Self::Text | Self::Reasoning | Self::Summary => "text",
+            Self::Refusal => "refusal",
         }
     }
 }
@@ -111,37 +82,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_have_the_fields_of_the_contract_and_read_back() {
-        let items = vec![
-            Item::Message {
-                id: "msg_1".into(),
-                status: ItemStatus::Completed,
-                role: Role::Assistant,
-                content: vec![Part::empty(PartKind::Text), Part::empty(PartKind::Refusal)],
-            },
-            Item::Reasoning {
-                id: "rs_1".into(),
-                status: ItemStatus::InProgress,
-                summary: [],
-                content: vec![Part::empty(PartKind::Reasoning)],
-            },
+    fn items_and_parts_have_the_fields_of_the_contract() {
+        let items = [
+            Item::Message { id: "msg_1", status: Status::InProgress, role: "assistant", content: [] },
+            Item::Reasoning { id: "rs_1", status: Status::Completed, summary: [], content: [] },
             Item::FunctionCall {
-                id: "fc_1".into(),
-                status: ItemStatus::Incomplete,
-                call_id: "call_1".into(),
-                name: "f".into(),
-                arguments: "{}".into(),
+                id: "fc_1",
+                status: Status::Incomplete,
+                call_id: "call_1",
+                name: "f",
+                arguments: "",
             },
         ];
-        let text = serde_json::to_string(&items).unwrap();
         let expected = concat!(
-            r#"[{"type":"message","id":"msg_1","status":"completed","role":"assistant","content":["#,
-            r#"{"type":"output_text","text":"","annotations":[],"logprobs":[]},{"type":"refusal","refusal":""}]},"#,
-            r#"{"type":"reasoning","id":"rs_1","status":"in_progress","summary":[],"#,
-            r#""content":[{"type":"reasoning_text","text":""}]},"#,
-            r#"{"type":"function_call","id":"fc_1","status":"incomplete","call_id":"call_1","name":"f","arguments":"{}"}]"#,
+            r#"[{"type":"message","id":"msg_1","status":"in_progress","role":"assistant","content":[]},"#,
+            r#"{"type":"reasoning","id":"rs_1","status":"completed","summary":[],"content":[]},"#,
+            r#"{"type":"function_call","id":"fc_1","status":"incomplete","call_id":"call_1","name":"f","arguments":""}]"#,
         );
-        assert_eq!(text, expected);
-        assert_eq!(serde_json::from_str::<Vec<Item>>(&text).unwrap(), items);
+        assert_eq!(serde_json::to_string(&items).unwrap(), expected);
+        let parts = [PartKind::Text, PartKind::Refusal, PartKind::Reasoning, PartKind::Summary];
+        let expected = concat!(
+            r#"[{"type":"output_text","text":"","annotations":[],"logprobs":[]},{"type":"refusal","refusal":""},"#,
+            r#"{"type":"reasoning_text","text":""},{"type":"summary_text","text":""}]"#,
+        );
+        let empty = parts.map(|part| part.empty().unwrap());
+        assert_eq!(serde_json::to_string(&empty).unwrap(), expected);
+        for (part, mut node) in parts.into_iter().zip(empty) {
+            assert!(node.get(part.member()).is_some());
+        }
+    }
+
+    #[test]
+    fn a_status_has_one_name() {
+        for status in [Status::InProgress, Status::Incomplete, Status::Completed] {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.name());
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! by dropping.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tidemark_store::{LogId, Owner};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -64,7 +64,12 @@ pub(super) struct Handle {
 pub(super) struct Doorstep {
     pub(super) mailbox: mpsc::Receiver<Message>,
     pub(super) readers: watch::Receiver<usize>,
+    pub(super) fault: Fault,
 }
+
+/// Why a run failed, once it has, for the caller who waits for it: the log keeps the code and the message, but neither the
+/// parameter that is wrong nor when to try again.
+pub(super) type Fault = Arc<OnceLock<Error>>;
 
 /// A run that can be found by its id.
 #[derive(Debug)]
@@ -115,7 +120,7 @@ impl Live {
         let attachment = handle.attach();
         self.state().runs.insert(log, handle);
         let registered = Registered { live: Arc::clone(self), log, ended };
-        (registered, Doorstep { mailbox: messages, readers: count }, attachment)
+        (registered, Doorstep { mailbox: messages, readers: count, fault: Fault::default() }, attachment)
     }
 
     /// The way to a run, if it is live here.

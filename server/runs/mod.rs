@@ -7,6 +7,7 @@
 //!
 //! [`Runs`] is the door: everything a caller may do with responses, and the only place where ids are looked up.
 
+mod adopt;
 mod chain;
 mod compose;
 mod create;
@@ -22,13 +23,14 @@ mod id;
 mod input;
 mod item;
 mod journal;
-mod json;
 mod list;
 mod live;
 mod models;
 mod object;
 mod options;
+mod output;
 mod page;
+mod pieces;
 mod reader;
 mod recover;
 mod request;

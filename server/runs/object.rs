@@ -6,10 +6,10 @@ use serde::{Serialize, Serializer};
 
 use crate::backends::Usage;
 use crate::error::Error;
+use crate::json::Node;
 use crate::runs::document::Document;
 use crate::runs::echo::Echo;
 use crate::runs::id::ResponseId;
-use crate::runs::item::Item;
 use crate::runs::status::Status;
 
 /// The part of a response object that never changes.
@@ -28,7 +28,7 @@ pub(super) struct State<'a> {
     pub(super) completed_at: Option<u64>,
     /// Only with [`Status::Failed`].
     pub(super) error: Option<&'a Error>,
-    pub(super) output: &'a [Item],
+    pub(super) output: &'a [Node],
     pub(super) usage: Option<Usage>,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Object<'a> {
     status: &'static str,
     incomplete_details: Option<Details>,
     error: Option<Fault<'a>>,
-    output: &'a [Item],
+    output: &'a [Node],
     usage: Option<Tokens>,
     #[serde(flatten)]
     echo: &'a Echo,
@@ -121,10 +121,11 @@ impl Serialize for Tokens {
         struct Output {
             reasoning_tokens: u64,
         }
-        let Usage { input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens } = self.0;
+        let Usage { input_tokens, output_tokens, reasoning_tokens, total_tokens, .. } = self.0;
+        let Usage { cached_tokens, cache_write_tokens, .. } = self.0;
         let shape = Shape {
             input_tokens,
-            input_tokens_details: Input { cached_tokens, cache_write_tokens: 0 },
+            input_tokens_details: Input { cached_tokens, cache_write_tokens },
             output_tokens,
             output_tokens_details: Output { reasoning_tokens },
             total_tokens,

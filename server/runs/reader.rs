@@ -3,12 +3,15 @@
 //! It owns a cursor and nothing else: it pulls from the log at its own pace, so that a slow reader costs one delivery of memory
 //! and slows nobody (D-22). It ends only after it has delivered the terminal event.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_store::{Head, Lost, ReadError, ReadLimit, Seq, Tail};
 use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::runs::event::Event;
 use crate::runs::faults;
@@ -66,7 +69,9 @@ pub struct Reader {
     after: Option<Seq>,
     on_gap: OnGap,
     gap: Option<Gap>,
-    last_delivery: Instant,
+    heartbeat: Alarm,
+    /// The end of the gateway; registered once, not at every wait.
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
     /// Held for its drop.
     _attachment: Option<Attachment>,
@@ -89,7 +94,8 @@ impl Reader {
             after,
             on_gap,
             gap: None,
-            last_delivery: Instant::now(),
+            heartbeat: Alarm::new(Instant::now() + HEARTBEAT),
+            closing: Box::pin(shared.closing.child_token().cancelled_owned()),
             ended: false,
             _attachment: attachment,
             _counted: shared.meters.readers.hold(),
@@ -120,7 +126,7 @@ impl Reader {
             return Ok(None);
         }
         let result = self.pull().await;
-        self.last_delivery = Instant::now();
+        self.heartbeat.set(Instant::now() + HEARTBEAT);
         self.ended |= !matches!(result, Ok(Some(_)));
         result
     }
@@ -153,13 +159,12 @@ impl Reader {
 
     /// Waits for more; a heartbeat if nothing came for too long.
     async fn wait(&mut self, committed: Seq) -> Result<Option<Delivery>, Error> {
-        let due = self.last_delivery + HEARTBEAT;
         let frontier = tokio::select! {
             // What is in the log comes before a heartbeat or the end.
             biased;
             frontier = self.tail.past(self.after) => frontier,
-            () = self.shared.closing.cancelled() => return Err(faults::draining()),
-            () = tokio::time::sleep_until(due) => return Ok(Some(Delivery::Heartbeat { committed })),
+            () = &mut self.closing => return Err(faults::draining()),
+            () = self.heartbeat.gone_off() => return Ok(Some(Delivery::Heartbeat { committed })),
         };
         let moved = frontier.committed >= Seq::after(self.after) || frontier.closed || frontier.gone;
         if !moved {

@@ -157,7 +157,8 @@ async fn last_append(shared: &Shared, id: ResponseId, head: &Head, fault: &Error
     let output = fold.into_broken_off();
     let ending = Ending::Failed(fault.clone());
     let status = ending.status();
-    let state = State { status, completed_at: None, error: ending.error(), output: &output, usage: None };
+    let state =
+        State { status, completed_at: None, error: ending.error(), output: output.items(), usage: None };
     let mut outbox = Outbox::new(head.frontier.committed.next());
     outbox.push(ending.event(), &Body { response: &template.at(state) })?;
     Ok(Append {

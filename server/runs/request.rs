@@ -10,8 +10,9 @@ use tidemark_proto::v1::CreateRequest;
 use tidemark_proto::v1::create_request::Input;
 
 use crate::error::Error;
+use crate::json;
 use crate::runs::document::Document;
-use crate::runs::{extra, json};
+use crate::runs::extra;
 
 /// The longest input given as text, in characters.
 pub const MAX_INPUT_CHARS: usize = 10_485_760;

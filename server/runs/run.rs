@@ -10,10 +10,11 @@ use std::time::Duration;
 use tidemark_store::{Append, Close, Head, Seq, WriteError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::backends::{Backend, Finish, Generation};
 use crate::error::Error;
+use crate::json;
 use crate::runs::compose::{Composer, Stop};
 use crate::runs::document::Document;
 use crate::runs::event::{Outbox, kind};
@@ -21,8 +22,7 @@ use crate::runs::faults;
 use crate::runs::feed::Feed;
 use crate::runs::handle::{Shared, Snapshot};
 use crate::runs::id::ResponseId;
-use crate::runs::json;
-use crate::runs::live::{Doorstep, Message};
+use crate::runs::live::{Doorstep, Fault, Message};
 use crate::runs::object::{Body, State, Template};
 use crate::runs::options::OnRestart;
 use crate::runs::status::{Cancelled, Ending, Incomplete, Status};
@@ -53,6 +53,7 @@ pub(super) struct Run {
     /// When it was asked for; absent once there was output.
     silent_since: Option<Instant>,
     outside: Outside,
+    fault: Fault,
 }
 
 /// What a run does after something came from outside.
@@ -75,10 +76,11 @@ impl Run {
         status: Status,
         doorstep: Doorstep,
     ) -> Self {
-        let composer = Composer::new(Arc::clone(&shared.clock), shared.options.max_output_bytes);
+        let composer = Composer::new(Arc::clone(&shared.clock), shared.options.max_output_bytes, id);
         let outbox = Outbox::new(head.frontier.committed.next());
         let grace = document.needs_reader().then_some(shared.options.disconnect_grace);
-        let outside = Outside::new(doorstep, grace, shared.options.max_time, shared.halt.clone());
+        let fault = Fault::clone(&doorstep.fault);
+        let outside = Outside::new(doorstep, grace, shared.options.max_time, &shared.halt);
         Self {
             shared,
             id,
@@ -90,6 +92,7 @@ impl Run {
             status,
             silent_since: Some(Instant::now()),
             outside,
+            fault,
         }
     }
 
@@ -115,7 +118,7 @@ impl Run {
         let state = State { status: self.status, completed_at: None, error: None, output, usage };
         let object = json::raw(&self.template.at(state))?;
         let json = Box::<str>::from(object).into_string().into();
-        Ok(Snapshot { id: self.id, status: self.status, head: self.head.clone(), json })
+        Ok(Snapshot { id: self.id, status: self.status, head: self.head.clone(), json, fault: None })
     }
 
     /// Writes an event that carries the whole object.
@@ -223,6 +226,8 @@ impl Run {
             if let Some(quote) = error.quote() {
                 tracing::trace!(response = %self.id, quote, "what the backend said");
             }
+            // Nobody else sets it.
+            let _ = self.fault.set(error.clone());
         }
         self.composer.end(&ending, &mut self.outbox)?;
         self.push_object(ending.event(), ending.status(), ending.error())?;
@@ -285,14 +290,22 @@ struct Outside {
     lonely_until: Option<Instant>,
     max_time: Duration,
     out_of_time: Pin<Box<Sleep>>,
-    halt: CancellationToken,
+    /// The end of the gateway; registered once, not at every wait.
+    halted: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Outside {
-    fn new(doorstep: Doorstep, grace: Option<Duration>, max_time: Duration, halt: CancellationToken) -> Self {
-        let Doorstep { mailbox, readers } = doorstep;
+    fn new(
+        doorstep: Doorstep,
+        grace: Option<Duration>,
+        max_time: Duration,
+        halt: &CancellationToken,
+    ) -> Self {
+        let Doorstep { mailbox, readers, fault: _ } = doorstep;
         let out_of_time = Box::pin(sleep(max_time));
-        let mut outside = Self { mailbox, readers, grace, lonely_until: None, max_time, out_of_time, halt };
+        // A token of its own: all runs would else wait in one list, behind one lock.
+        let halted = Box::pin(halt.child_token().cancelled_owned());
+        let mut outside = Self { mailbox, readers, grace, lonely_until: None, max_time, out_of_time, halted };
         outside.count_readers();
         outside
     }
@@ -309,7 +322,7 @@ impl Outside {
                 () = &mut self.out_of_time => {
                     return Outsider::Ends(Ending::Failed(faults::max_time(self.max_time)));
                 }
-                () = self.halt.cancelled() => return Outsider::Halt,
+                () = &mut self.halted => return Outsider::Halt,
                 Ok(()) = self.readers.changed(), if self.grace.is_some() => self.count_readers(),
                 () = sleep_until(self.lonely_until.unwrap_or(far)), if self.lonely_until.is_some() => {
                     return Outsider::Ends(Ending::Cancelled(Cancelled::ClientDisconnected));

@@ -96,7 +96,7 @@ pub(crate) struct Script {
 }
 
 pub(crate) fn text(text: &str) -> Act {
-    Act::Give(Step::Text(text.to_owned()))
+    Act::Give(Step::Text(text.into()))
 }
 
 pub(crate) fn stop() -> Act {

@@ -21,6 +21,7 @@ use super::refusal::Surface;
 use super::request_id::{RequestIds, assign};
 use super::{identity, panics};
 use crate::error::Error;
+use crate::grpc::name_faults;
 
 /// What a page of another origin may read of a reply, besides what every page may.
 const EXPOSED: [&str; 7] = [
@@ -52,7 +53,8 @@ pub struct Options {
 /// From the outside in: request id, log line, panics, host and origin, CORS, principal, routes.
 pub fn app(grpc: Routes, rest: Router, options: &Options) -> Router {
     // grpc-web is laid over the gRPC routes alone: over HTTP/1.1 it refuses every other call.
-    let grpc = grpc.into_axum_router().reset_fallback().route_layer(GrpcWebLayer::new());
+    let grpc = grpc.into_axum_router().reset_fallback();
+    let grpc = grpc.route_layer(from_fn(name_faults)).route_layer(GrpcWebLayer::new());
     let routes = grpc.merge(rest).layer(from_fn(unknown_method));
     outer(routes.layer(from_fn(identity::identify)), options)
 }

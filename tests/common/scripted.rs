@@ -1,7 +1,7 @@
 //! A model server that does what a test says: an OpenAI-compatible one, in this process, on a port of its own.
 //!
-//! A test gives each model a queue of scripts; each request to `/v1/chat/completions` plays the next one, the last one again and
-//! again. What was asked, and which clients went away in the middle, can be looked up afterwards.
+//! A test gives each model a queue of scripts; each request to `/v1/chat/completions` or `/v1/responses` plays the next one, the
+//! last one again and again. What was asked, and which clients went away in the middle, can be looked up afterwards.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -41,6 +41,8 @@ pub(crate) enum Act {
     HangForever,
     /// Answers with this status, body and content type, and is done.
     Status(u16, Bytes, &'static str),
+    /// Answers with this status and this `Retry-After`, and is done.
+    Busy(u16, &'static str),
 }
 
 /// What a script waits for and a test opens, once and for all.
@@ -88,6 +90,25 @@ pub(crate) fn event(data: &Value) -> Act {
     Act::Send(format!("data: {data}\n\n").into())
 }
 
+/// An event of the Responses dialect: a name and the same as `type`, with these fields.
+pub(crate) fn tell(kind: &str, mut fields: Value) -> Act {
+    fields["type"] = kind.into();
+    Act::Send(format!("event: {kind}\ndata: {fields}\n\n").into())
+}
+
+/// These events between `response.created` and `response.completed`, which repeats this output.
+pub(crate) fn response(events: impl IntoIterator<Item = Act>, output: &Value) -> Vec<Act> {
+    let usage = json!({"input_tokens": 3, "output_tokens": 2, "total_tokens": 5});
+    let response = |status: &str, output: &Value| json!({"response": {"id": "resp_theirs", "object": "response", "status": status, "output": output, "usage": usage}});
+    let mut acts = vec![
+        tell("response.created", response("in_progress", &json!([]))),
+        tell("response.in_progress", response("in_progress", &json!([]))),
+    ];
+    acts.extend(events);
+    acts.push(tell("response.completed", response("completed", output)));
+    acts
+}
+
 /// These pieces of text, `stop`, what was used, `[DONE]`.
 pub(crate) fn answer<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Act> {
     let mut acts: Vec<Act> = texts.into_iter().map(chunk).collect();
@@ -120,6 +141,8 @@ pub(crate) fn split_every_byte(acts: Vec<Act>) -> Vec<Act> {
 /// A request that came.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    /// The path of the request.
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     /// The body; null if it was not JSON.
     pub(crate) body: Value,
@@ -239,12 +262,13 @@ async fn handle(
                 shared.scripts.keys().map(|id| json!({"id": id, "object": "model", "created": 1})).collect();
             Ok(full(200, json!({"object": "list", "data": models}).to_string().into(), "application/json"))
         }
-        (Method::POST, "/v1/chat/completions") => {
+        (Method::POST, path @ ("/v1/chat/completions" | "/v1/responses")) => {
+            let path = path.to_owned();
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
             let script = {
                 let mut shared = lock(&shared);
                 let script = body["model"].as_str().and_then(|model| next_script(&mut shared, model));
-                shared.asked.push(Asked { headers: head.headers, body });
+                shared.asked.push(Asked { path, headers: head.headers, body });
                 script
             };
             match script {
@@ -316,7 +340,7 @@ impl Player {
                     return Err(Close);
                 }
                 // Once the head is out there is no other status.
-                Act::Status(..) => {}
+                Act::Status(..) | Act::Busy(..) => {}
             }
         }
         self.watched.ended = true;
@@ -327,6 +351,12 @@ impl Player {
 async fn play(mut player: Player) -> Result<Response<Body>, Close> {
     if let Some(Act::Status(status, body, content_type)) = player.acts.front() {
         let response = full(*status, body.clone(), content_type);
+        player.watched.ended = true;
+        return Ok(response);
+    }
+    if let Some(Act::Busy(status, retry_after)) = player.acts.front() {
+        let mut response = full(*status, Bytes::new(), "text/plain");
+        response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static(retry_after));
         player.watched.ended = true;
         return Ok(response);
     }

@@ -82,6 +82,7 @@ mod tests {
         Generation {
             model: model.to_owned(),
             items: vec![raw(&json!({"role": "user", "content": text}))],
+            earlier: 0,
             instructions: None,
             params: params.into_iter().map(|(name, value)| (name, raw(&value))).collect(),
             metadata: metadata
@@ -99,7 +100,7 @@ mod tests {
     fn texts(steps: &[Step]) -> Vec<&str> {
         steps
             .iter()
-            .filter_map(|step| if let Step::Text(text) = step { Some(text.as_str()) } else { None })
+            .filter_map(|step| if let Step::Text(text) = step { Some(text.text.as_str()) } else { None })
             .collect()
     }
 

@@ -97,13 +97,13 @@ impl Plan {
 impl Script {
     fn delta(&self, number: usize) -> Step {
         match self {
-            Self::Long => Step::Text(long(number)),
+            Self::Long => Step::Text(long(number).into()),
             Self::Echo(words) => {
                 let word = words.get(number % words.len().max(1)).map_or("", String::as_str);
                 let again = number > 0
                     && number.is_multiple_of(words.len())
                     && !word.starts_with(char::is_whitespace);
-                Step::Text(if again { format!(" {word}") } else { word.to_owned() })
+                Step::Text(if again { format!(" {word}") } else { word.to_owned() }.into())
             }
             Self::Call { name, arguments } => {
                 let first = number == 0;

@@ -1,25 +1,48 @@
 //! The body of an answer as a stream of steps.
 //!
-//! It owns the waits, and in which order steps, errors and the end come out. It must never know what a chunk means.
+//! It owns the waits, and in which order steps, errors and the end come out. It must never know what an event means: a [`Read`]
+//! of the dialect does.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
-use tokio::time::{Instant, timeout};
+use futures_util::{Stream, StreamExt};
+use tokio::time::Instant;
 
 use super::failure::{Failures, Limit};
-use super::stream::{Progress, Reader};
-use crate::backends::sse::Decoder;
+use crate::alarm::Alarm;
+use crate::backends::sse::{Decoder, Event};
 use crate::backends::{Step, Steps};
 use crate::error::Error;
 
-/// The largest event of a server: 1 MiB (D-18).
-const MAX_EVENT: usize = 1 << 20;
-
 /// How long a server has to say what was used and `[DONE]`, once the answer is whole. What does not come is done without.
 const TRAILER_WAIT: Duration = Duration::from_secs(5);
+
+/// Where an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The reason for its end has not come.
+    Answering,
+    /// It is whole; what was used may still come.
+    Finished,
+    /// Nothing more will come.
+    Done,
+}
+
+/// Reads the events of one answer in a dialect.
+pub(super) trait Read {
+    /// Where the answer is.
+    fn progress(&self) -> Progress;
+
+    /// Reads one event, and adds its steps to `steps`.
+    ///
+    /// # Errors
+    /// What is wrong with the event, or what it reports. The steps that were added before count.
+    fn read(&mut self, event: Event<'_>, steps: &mut VecDeque<Step>) -> Result<(), Error>;
+}
 
 /// How long an answer may take to come on.
 #[derive(Clone, Copy, Debug)]
@@ -32,35 +55,38 @@ pub(super) struct Waits {
     pub(super) idle: Duration,
 }
 
-/// The steps of an answer with this body. Dropping them drops the body, and with it the connection; before the end, the log says so.
-pub(super) fn steps<B>(body: B, waits: Waits, failures: Failures) -> Steps
+/// The steps of an answer with this body, whose events have at most `max_event` bytes. Dropping them drops the body, and with it
+/// the connection; before the end, the log says so.
+pub(super) fn steps<B, R>(body: B, reader: R, max_event: usize, waits: Waits, failures: Failures) -> Steps
 where
+    R: Read + Send + Unpin + 'static,
     B: Stream<Item = Result<Bytes, Error>> + Send + Unpin + 'static,
 {
-    let answer = Answer {
+    Box::pin(Answer {
         body,
         waits,
         wait: Wait::FirstByte,
-        decoder: Decoder::new(MAX_EVENT),
-        reader: Reader::new(failures.clone()),
+        alarm: Alarm::new(waits.began + waits.first_byte),
+        waiting: false,
+        decoder: Decoder::new(max_event),
+        reader,
         steps: VecDeque::new(),
         failed: None,
         over: false,
         failures,
-    };
-    Box::pin(stream::try_unfold(answer, |mut answer| async move {
-        let step = answer.next().await;
-        answer.over = !matches!(step, Ok(Some(_)));
-        Ok(step?.map(|step| (step, answer)))
-    }))
+    })
 }
 
-struct Answer<B> {
+struct Answer<B, R> {
     body: B,
     waits: Waits,
     wait: Wait,
+    /// The limit of the wait that is under way.
+    alarm: Alarm,
+    /// Whether a wait is under way.
+    waiting: bool,
     decoder: Decoder,
-    reader: Reader,
+    reader: R,
     /// What was read and not yet handed out.
     steps: VecDeque<Step>,
     /// What went wrong after `steps`.
@@ -70,7 +96,7 @@ struct Answer<B> {
     failures: Failures,
 }
 
-impl<B> Drop for Answer<B> {
+impl<B, R> Drop for Answer<B, R> {
     fn drop(&mut self) {
         if !self.over {
             tracing::info!(backend = self.failures.backend(), "an answer is given up, its connection closed");
@@ -86,17 +112,31 @@ enum Wait {
     Trailer { since: Instant },
 }
 
-impl<B: Stream<Item = Result<Bytes, Error>> + Unpin> Answer<B> {
-    async fn next(&mut self) -> Result<Option<Step>, Error> {
+impl<B: Stream<Item = Result<Bytes, Error>> + Unpin, R: Read + Unpin> Stream for Answer<B, R> {
+    type Item = Result<Step, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let step = ready!(self.poll_step(context));
+        // Nothing follows an error, or the end.
+        self.over = !matches!(step, Ok(Some(_)));
+        Poll::Ready(step.transpose())
+    }
+}
+
+impl<B: Stream<Item = Result<Bytes, Error>> + Unpin, R: Read> Answer<B, R> {
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Step>, Error>> {
         loop {
             if let Some(step) = self.steps.pop_front() {
-                return Ok(Some(step));
+                return Poll::Ready(Ok(Some(step)));
             }
             if let Some(error) = self.failed.take() {
-                return Err(error);
+                return Poll::Ready(Err(error));
             }
             if self.reader.progress() == Progress::Done {
-                return Ok(None);
+                return Poll::Ready(Ok(None));
             }
             match self.read_event() {
                 Ok(true) => continue,
@@ -106,17 +146,23 @@ impl<B: Stream<Item = Result<Bytes, Error>> + Unpin> Answer<B> {
                     continue;
                 }
             }
-            match self.receive().await? {
+            match ready!(self.poll_receive(context))? {
                 Some(bytes) => self.decoder.push(&bytes),
-                None => {
-                    let inside = self.decoder.inside_event();
-                    let end = self.reader.end();
-                    return end.map(|()| None).map_err(|error| {
-                        if inside { error.with_cause("inside of an event") } else { error }
-                    });
-                }
+                None => return Poll::Ready(self.end().map(|()| None)),
             }
         }
+    }
+
+    /// The body has ended.
+    ///
+    /// # Errors
+    /// `backend_error` if the answer has not (S-3).
+    fn end(&self) -> Result<(), Error> {
+        if self.reader.progress() != Progress::Answering {
+            return Ok(());
+        }
+        let error = self.failures.cut_off();
+        Err(if self.decoder.inside_event() { error.with_cause("inside of an event") } else { error })
     }
 
     /// Reads one event. `false` if there is no whole one.
@@ -124,45 +170,66 @@ impl<B: Stream<Item = Result<Bytes, Error>> + Unpin> Answer<B> {
         let Some(event) = self.decoder.next_event().map_err(|error| self.failures.decode(error))? else {
             return Ok(false);
         };
-        if event.name == "error" {
-            return Err(self.failures.reported(event.data));
-        }
-        self.reader.read(event.data, &mut self.steps)?;
+        self.reader.read(event, &mut self.steps)?;
         Ok(true)
     }
 
     /// The next bytes, or `None` at the end.
-    async fn receive(&mut self) -> Result<Option<Bytes>, Error> {
-        if self.reader.progress() == Progress::Finished && !matches!(self.wait, Wait::Trailer { .. }) {
-            self.wait = Wait::Trailer { since: Instant::now() };
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        if !self.waiting {
+            self.begin_wait();
         }
-        let Waits { began, first_byte, idle } = self.waits;
-        let (left, limit) = match self.wait {
-            Wait::FirstByte => (first_byte.saturating_sub(began.elapsed()), Limit::FirstByte(first_byte)),
-            Wait::NextByte => (idle, Limit::Idle(idle)),
-            // The answer is whole: whatever goes wrong with the rest of the stream takes nothing from it.
-            Wait::Trailer { since } => {
-                let left = TRAILER_WAIT.saturating_sub(since.elapsed());
-                return Ok(timeout(left, self.body.next()).await.ok().flatten().and_then(Result::ok));
+        let received = match self.body.poll_next_unpin(context) {
+            Poll::Ready(received) => received.transpose(),
+            Poll::Pending => {
+                ready!(self.alarm.poll(context));
+                Err(self.failures.timeout(self.limit()))
             }
         };
-        let bytes =
-            timeout(left, self.body.next()).await.map_err(|_| self.failures.timeout(limit))?.transpose()?;
-        if bytes.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
+        self.waiting = false;
+        // The answer is whole: whatever goes wrong with the rest of the stream takes nothing from it.
+        if let Wait::Trailer { .. } = self.wait {
+            return Poll::Ready(Ok(received.ok().flatten()));
+        }
+        if received.as_ref().is_ok_and(|bytes| bytes.as_ref().is_some_and(|bytes| !bytes.is_empty())) {
             self.wait = Wait::NextByte;
         }
-        Ok(bytes)
+        Poll::Ready(received)
+    }
+
+    /// Sets the alarm for what is waited for now.
+    fn begin_wait(&mut self) {
+        let now = Instant::now();
+        if self.reader.progress() == Progress::Finished && !matches!(self.wait, Wait::Trailer { .. }) {
+            self.wait = Wait::Trailer { since: now };
+        }
+        self.alarm.set(match self.wait {
+            Wait::FirstByte => self.waits.began + self.waits.first_byte,
+            Wait::NextByte => now + self.waits.idle,
+            Wait::Trailer { since } => since + TRAILER_WAIT,
+        });
+        self.waiting = true;
+    }
+
+    /// What it means that the alarm has gone off.
+    fn limit(&self) -> Limit {
+        match self.wait {
+            Wait::FirstByte => Limit::FirstByte(self.waits.first_byte),
+            Wait::NextByte | Wait::Trailer { .. } => Limit::Idle(self.waits.idle),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::future;
+    use futures_util::{future, stream};
     use tidemark_proto::v1::ErrorCode;
     use tokio::time::{advance, sleep};
 
     use super::*;
     use crate::backends::Finish;
+    use crate::backends::openai::MAX_EVENT;
+    use crate::backends::openai::chat::Reader;
 
     const FIRST_BYTE: Duration = Duration::from_secs(120);
     const IDLE: Duration = Duration::from_secs(60);
@@ -180,14 +247,15 @@ mod tests {
         })
         .filter_map(|()| future::ready(None));
         let waits = Waits { began: Instant::now(), first_byte: FIRST_BYTE, idle: IDLE };
-        steps(pieces.chain(end).boxed(), waits, Failures::new("local", None, Duration::from_secs(1)))
+        let failures = Failures::new("local", None, Duration::from_secs(1));
+        steps(pieces.chain(end).boxed(), Reader::new(failures.clone()), MAX_EVENT, waits, failures)
     }
 
     const A: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
     const STOP: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 
     fn text() -> Step {
-        Step::Text("a".to_owned())
+        Step::Text("a".into())
     }
 
     /// All that comes, and after how many seconds it ends.

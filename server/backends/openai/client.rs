@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::HeaderValue;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::{RequestBuilder, Response, redirect};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::{Waits, steps};
 use super::failure::{Failures, Limit, MAX_QUOTE_READ};
-use super::request;
+use super::{MAX_EVENT, chat, responses};
 use crate::backends::{Backend, Dialect, Generation, Model, OpenAi, Settings, Steps};
 use crate::error::Error;
 
@@ -27,6 +27,9 @@ const KEEP_CONNECTION: Duration = Duration::from_secs(3);
 
 /// How long the text of an error is waited for.
 const CAUSE_WAIT: Duration = Duration::from_secs(2);
+
+/// The longest wait of a server that is passed on: 1 h. A caller that is told more would rather be told nothing.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// The longest list of models, in bytes.
 const MAX_LIST: usize = 4 << 20;
@@ -40,7 +43,8 @@ const EVENT_STREAM: &str = "text/event-stream";
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
-    chat: String,
+    dialect: Dialect,
+    generations: String,
     models: String,
     authorization: Option<HeaderValue>,
     first_byte: Duration,
@@ -96,10 +100,14 @@ impl Client {
             // The root certificates of the machine are not needed, and may not be there.
             http = http.tls_certs_only([]);
         }
-        let Dialect::Chat = server.dialect;
+        let generations = match server.dialect {
+            Dialect::Chat => "chat/completions",
+            Dialect::Responses => "responses",
+        };
         Ok(Self {
             http: http.build().map_err(|error| BadSettings::Tls(error.to_string()))?,
-            chat: server.base_url.join("chat/completions"),
+            dialect: server.dialect,
+            generations: server.base_url.join(generations),
             models: server.base_url.join("models"),
             authorization: authorization.transpose()?,
             first_byte: settings.first_byte_timeout,
@@ -117,7 +125,22 @@ impl Client {
         let response = request.send().await.map_err(|error| self.failures.request(error))?;
         match response.status() {
             status if status.is_success() => Ok(response),
-            status => Err(self.failures.status(status, &beginning(response).await)),
+            status => {
+                let retry_after = retry_after(status, response.headers());
+                let error = self.failures.status(status, &beginning(response).await);
+                Err(match retry_after {
+                    Some(wait) => error.with_retry_after(wait),
+                    None => error,
+                })
+            }
+        }
+    }
+
+    /// What the server is asked, in its dialect.
+    fn body(&self, generation: &Generation) -> Result<Vec<u8>, Error> {
+        match self.dialect {
+            Dialect::Chat => chat::body(generation),
+            Dialect::Responses => responses::body(generation),
         }
     }
 
@@ -165,9 +188,8 @@ impl Backend for Client {
 
     async fn generate(&self, generation: Arc<Generation>) -> Result<Steps, Error> {
         let began = Instant::now();
-        let request =
-            self.http.post(&self.chat).header(CONTENT_TYPE, "application/json").header(ACCEPT, EVENT_STREAM);
-        let request = request.body(request::body(&generation)?);
+        let request = self.http.post(&self.generations).header(CONTENT_TYPE, "application/json");
+        let request = request.header(ACCEPT, EVENT_STREAM).body(self.body(&generation)?);
         // The conversation is in the request now; it need not be held for as long as the server thinks.
         drop(generation);
         let response = self.within_first_byte(self.send(request)).await?;
@@ -180,8 +202,29 @@ impl Backend for Client {
         let body =
             response.bytes_stream().map(move |bytes| bytes.map_err(|error| failures.connection(error)));
         let waits = Waits { began, first_byte: self.first_byte, idle: self.idle };
-        Ok(steps(body.boxed(), waits, self.failures.clone()))
+        let (body, failures) = (body.boxed(), self.failures.clone());
+        Ok(match self.dialect {
+            Dialect::Chat => steps(body, chat::Reader::new(failures.clone()), MAX_EVENT, waits, failures),
+            Dialect::Responses => {
+                let reader = responses::Reader::new(failures.clone());
+                steps(body, reader, responses::MAX_WHOLE_EVENT, waits, failures)
+            }
+        })
     }
+}
+
+/// When a server that has too much to do says that it will have time again. A date counts from the server's own.
+fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let number = |name: &str| text(name).and_then(|text| text.parse().ok());
+    let date = |name: &str| text(name).and_then(|text| httpdate::parse_http_date(text).ok());
+    let wait = number("retry-after-ms").map(Duration::from_millis);
+    let wait = wait.or_else(|| number("retry-after").map(Duration::from_secs));
+    let wait = wait.or_else(|| date("retry-after")?.duration_since(date("date")?).ok());
+    wait.map(|wait| wait.min(MAX_RETRY_AFTER))
 }
 
 fn is_event_stream(content_type: &str) -> bool {
@@ -241,6 +284,7 @@ mod tests {
         Arc::new(Generation {
             model: "m".to_owned(),
             items: vec![raw(json!({"role": "user", "content": "hi"}))],
+            earlier: 0,
             instructions: Some("Be brief.".to_owned()),
             params: [("temperature".to_owned(), raw(json!(0.5)))].into(),
             metadata: [("demo.rate".to_owned(), "5".to_owned())].into(),
@@ -277,7 +321,7 @@ mod tests {
     }
 
     fn text(text: &str) -> Step {
-        Step::Text(text.to_owned())
+        Step::Text(text.into())
     }
 
     fn sent(text: &str) -> Act {
@@ -388,6 +432,27 @@ mod tests {
         }
         let server = scripted(vec![Act::Status(400, "why".into(), "text/plain")]).await;
         assert_eq!(failure(&client(&server.base_url())).await.quote(), Some("why"));
+    }
+
+    #[test]
+    fn a_busy_server_says_when_it_will_have_time() {
+        let now = ("date", "Wed, 21 Oct 2015 07:28:00 GMT");
+        for (status, headers, seconds) in [
+            (429, vec![("retry-after", " 7 ")], Some(7.0)),
+            (503, vec![("retry-after", "7"), ("retry-after-ms", "1500")], Some(1.5)),
+            (429, vec![("retry-after", "Wed, 21 Oct 2015 07:28:30 GMT"), now], Some(30.0)),
+            (429, vec![("retry-after", "Wed, 21 Oct 2015 07:28:30 GMT")], None),
+            (429, vec![("retry-after", "Wed, 21 Oct 2015 07:00:00 GMT"), now], None),
+            (429, vec![("retry-after", "99999999999")], Some(3600.0)),
+            (429, vec![("retry-after", "-1")], None),
+            (429, vec![], None),
+            (500, vec![("retry-after", "7")], None),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let pairs = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let found = retry_after(status, &pairs.collect());
+            assert_eq!(found.map(|wait| wait.as_secs_f64()), seconds, "{headers:?}");
+        }
     }
 
     #[tokio::test]

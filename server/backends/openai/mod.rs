@@ -1,17 +1,15 @@
-//! Servers that speak the OpenAI protocol, in its chat dialect (`/chat/completions`).
+//! Servers that speak an OpenAI protocol: [`chat`] (`/chat/completions`) or [`responses`] (`/responses`).
 //!
-//! It owns the translation of a generation into a chat request, of chat chunks into steps, and what goes wrong on the way. It
-//! must never send a caller's credential, nor let its own or a server's own words reach a caller (D-28).
-//!
-//! What the chat dialect has no words for is refused by name (`input[3].type`) and not left out, except for three things that a
-//! chat has no use for: reasoning items of earlier turns, the ids and states of items, and the fields that only the gateway acts
-//! on (`request.rs` lists them).
+//! It owns the connection to such a server and what goes wrong on the way; each dialect owns its request and the reading of its
+//! stream. It must never send a caller's credential, nor let its own or a server's own words reach a caller (D-28).
 
 mod answer;
+mod chat;
 mod client;
 mod failure;
-mod items;
-mod request;
-mod stream;
+mod responses;
 
 pub use client::{BadSettings, Client};
+
+/// The largest event of a server, but for those that repeat others: 1 MiB (D-18).
+const MAX_EVENT: usize = 1 << 20;

@@ -60,6 +60,8 @@ pub(crate) struct Stored {
 pub(crate) struct Log {
     pub(crate) id: LogId,
     pub(crate) frontier: watch::Sender<Frontier>,
+    /// How many pins hold it. Only who holds its shard may raise this from 0.
+    pins: AtomicUsize,
     state: Mutex<LogState>,
 }
 
@@ -90,7 +92,7 @@ impl Log {
     pub(crate) fn new(id: LogId, state: LogState) -> Self {
         let unborn = Frontier { committed: Seq::FIRST, watermark: None, closed: false, gone: true };
         let frontier = state.committed.as_ref().map_or(unborn, |stored| stored.head.frontier);
-        Self { id, frontier: watch::channel(frontier).0, state: Mutex::new(state) }
+        Self { id, frontier: watch::channel(frontier).0, pins: AtomicUsize::new(0), state: Mutex::new(state) }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, LogState> {
@@ -186,9 +188,9 @@ struct Shard {
 }
 
 /// Holds a log in memory.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Pin {
-    log: Option<Arc<Log>>,
+    log: Arc<Log>,
     logs: Arc<Logs>,
 }
 
@@ -232,8 +234,10 @@ impl Logs {
         found
     }
 
+    /// A pin more; the caller holds the log's shard, or a pin.
     fn pin(self: &Arc<Self>, log: &Arc<Log>) -> Pin {
-        Pin { log: Some(Arc::clone(log)), logs: Arc::clone(self) }
+        log.pins.fetch_add(1, Ordering::Relaxed);
+        Pin { log: Arc::clone(log), logs: Arc::clone(self) }
     }
 
     /// The log, if memory holds it.
@@ -262,29 +266,34 @@ impl Logs {
     }
 }
 
+impl Clone for Pin {
+    fn clone(&self) -> Self {
+        self.logs.pin(&self.log)
+    }
+}
+
 impl std::ops::Deref for Pin {
     type Target = Log;
 
     fn deref(&self) -> &Log {
-        match &self.log {
-            Some(log) => log,
-            None => unreachable!("a pin holds its log until it is dropped"),
-        }
+        &self.log
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let Some(log) = self.log.take() else { return };
-        let mut shard = self.logs.shard(log.id);
-        // The table and this pin: nobody else has it, and nobody can get it without the shard.
-        if Arc::strong_count(&log) == 2 && log.state().is_idle() {
-            shard.logs.remove(&log.id);
-            shard.removals += 1;
-            log.state().tail.clear(&self.logs.tails);
+        // What the other pins did to the log comes before this one takes it out.
+        if self.log.pins.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
         }
-        // Before the shard is free again, else two last pins could each take the other for one that stays.
-        drop(log);
+        let mut shard = self.logs.shard(self.log.id);
+        // Somebody may have got it again before the shard was ours; then that pin is the last, or it took the log out already.
+        let is_here = shard.logs.get(&self.log.id).is_some_and(|log| Arc::ptr_eq(log, &self.log));
+        if is_here && self.log.pins.load(Ordering::Acquire) == 0 && self.log.state().is_idle() {
+            shard.logs.remove(&self.log.id);
+            shard.removals += 1;
+            self.log.state().tail.clear(&self.logs.tails);
+        }
     }
 }
 
@@ -326,6 +335,26 @@ mod tests {
         assert!(logs.get(id).is_err());
         let retry = logs.insert(absent, id, LogState::new(None)).unwrap_err();
         assert!(logs.insert(retry, id, LogState::new(None)).is_ok());
+    }
+
+    #[test]
+    fn of_pins_that_go_at_the_same_time_one_takes_the_log_out() {
+        let logs = Logs::new();
+        let id = LogId::from_bytes([3; 16]);
+        for _ in 0..200 {
+            let absent = logs.get(id).unwrap_err();
+            let pin = logs.insert(absent, id, LogState::new(None)).unwrap();
+            std::thread::scope(|scope| {
+                for pin in [pin.clone(), pin.clone(), pin] {
+                    let logs = Arc::clone(&logs);
+                    scope.spawn(move || {
+                        drop(pin);
+                        drop(logs.get(id));
+                    });
+                }
+            });
+            assert_eq!(logs.len(), 0);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::backends::Generation;
 use crate::error::Error;
 
 /// A message of a chat.
@@ -118,17 +119,12 @@ struct InputPart<'a> {
 ///
 /// # Errors
 /// `invalid_request` naming the item, for what is malformed and what a chat cannot express.
-pub(super) fn messages<'a>(
-    instructions: Option<&str>,
-    items: &'a [Box<RawValue>],
-) -> Result<Vec<Message<'a>>, Error> {
-    let mut messages = Vec::with_capacity(items.len() + 1);
-    if let Some(text) = instructions {
-        messages.push(Message::new(Role::System, Content::Text(text.to_owned())));
+pub(super) fn messages(generation: &Generation) -> Result<Vec<Message<'_>>, Error> {
+    let mut messages = Vec::with_capacity(generation.items.len() + 1);
+    if let Some(text) = &generation.instructions {
+        messages.push(Message::new(Role::System, Content::Text(text.clone())));
     }
-    for (index, item) in items.iter().enumerate() {
-        add(&mut messages, item, &format!("input[{index}]"))?;
-    }
+    generation.each_item(|item, at| add(&mut messages, item, at))?;
     Ok(messages)
 }
 
@@ -247,35 +243,46 @@ fn part<'a>(raw: &'a RawValue, at: &str, place: Place) -> Result<Part<'a>, Error
 }
 
 fn parse<'a, T: Deserialize<'a>>(raw: &'a RawValue, at: &str, problem: &str) -> Result<T, Error> {
-    serde_json::from_str(raw.get()).map_err(|error| Error::invalid(at, problem).with_quote(error))
+    serde_json::from_str(raw.get())
+        .map_err(|error| Error::invalid(at, format!("{at} {problem}")).with_quote(error))
 }
 
 fn missing(at: &str, field: &str) -> Error {
     let param = if field.is_empty() { at.to_owned() } else { format!("{at}.{field}") };
-    Error::invalid(param, "is missing")
+    let text = format!("{param} is missing");
+    Error::invalid(param, text)
 }
 
 /// The error for `what`, of which a chat knows nothing.
 pub(super) fn inexpressible(param: &str, what: &str) -> Error {
     Error::invalid(
         param,
-        format!("the backend of this model speaks the chat dialect, which cannot express {what}"),
+        format!("{param}: the backend of this model speaks the chat dialect, which cannot express {what}"),
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::value::to_raw_value;
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn raw(items: &Value) -> Vec<Box<RawValue>> {
-        items.as_array().unwrap().iter().map(|item| to_raw_value(item).unwrap()).collect()
+    fn generation(items: &Value) -> Generation {
+        Generation {
+            model: "m".to_owned(),
+            items: items.as_array().unwrap().iter().map(|item| to_raw_value(item).unwrap()).collect(),
+            earlier: 0,
+            instructions: None,
+            params: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+        }
     }
 
     fn mapped(items: &Value) -> Value {
-        serde_json::to_value(messages(None, &raw(items)).unwrap()).unwrap()
+        serde_json::to_value(messages(&generation(items)).unwrap()).unwrap()
     }
 
     #[test]
@@ -358,8 +365,9 @@ mod tests {
 
     #[test]
     fn instructions_come_first() {
-        let items = raw(&json!([{"role": "user", "content": "hi"}]));
-        let messages = serde_json::to_value(messages(Some("Be brief."), &items).unwrap()).unwrap();
+        let mut generation = generation(&json!([{"role": "user", "content": "hi"}]));
+        generation.instructions = Some("Be brief.".to_owned());
+        let messages = serde_json::to_value(messages(&generation).unwrap()).unwrap();
         assert_eq!(
             messages,
             json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}])
@@ -401,9 +409,18 @@ mod tests {
             (json!({"type": "function_call", "call_id": "1", "name": "f"}), "input[1].arguments", "missing"),
             (json!({"type": "function_call_output", "output": "x"}), "input[1].call_id", "missing"),
         ] {
-            let items = raw(&json!([{"role": "user", "content": "hi"}, item]));
-            let error = messages(None, &items).unwrap_err();
+            let mut generation = generation(&json!([{"role": "user", "content": "hi"}, item]));
+            let error = messages(&generation).unwrap_err();
             assert_eq!(error.param(), Some(param), "{item}");
+            assert!(error.message().contains(word) && error.message().starts_with(param), "{error}");
+            // The same item as the first one of a continuation.
+            generation.earlier = 1;
+            let error = messages(&generation).unwrap_err();
+            assert_eq!(error.param(), Some(param.replacen('1', "0", 1).as_str()), "{item}");
+            // The same item in an earlier turn.
+            generation.earlier = 2;
+            let error = messages(&generation).unwrap_err();
+            assert_eq!(error.param(), Some("previous_response_id"), "{item}");
             assert!(error.message().contains(word), "{error}");
         }
     }

@@ -2,14 +2,18 @@
 //!
 //! It owns what a chunk means and what a whole answer is. It must never know how the chunks came.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::failure::Failures;
-use crate::backends::{Finish, Step, Usage};
+use crate::backends::openai::answer::{Progress, Read};
+use crate::backends::openai::failure::Failures;
+use crate::backends::sse::Event;
+use crate::backends::{Finish, Step, Text, Usage};
 use crate::error::Error;
+use crate::json::Node;
 
 /// How many tool calls one answer may have.
 const MAX_CALLS: usize = 1024;
@@ -17,20 +21,9 @@ const MAX_CALLS: usize = 1024;
 /// The data of the last event of a stream.
 const DONE: &str = "[DONE]";
 
-/// Where an answer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// The reason for its end has not come.
-    Answering,
-    /// It is whole; what was used may still come.
-    Finished,
-    /// Nothing more will come.
-    Done,
-}
-
 /// Reads the chunks of one answer.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(in crate::backends::openai) struct Reader {
     failures: Failures,
     progress: Progress,
     calls: Vec<Call>,
@@ -56,6 +49,7 @@ struct Chunk<'a> {
 #[derive(Deserialize)]
 struct Choice {
     delta: Option<Delta>,
+    logprobs: Option<Logprobs>,
     finish_reason: Option<String>,
 }
 
@@ -66,6 +60,13 @@ struct Delta {
     reasoning_content: Option<String>,
     reasoning: Option<String>,
     tool_calls: Option<Vec<CallDelta>>,
+    annotations: Option<Vec<Node>>,
+}
+
+/// The tokens of a chunk have the form that the Responses API gives them, too.
+#[derive(Default, Deserialize)]
+struct Logprobs {
+    content: Option<Vec<Node>>,
 }
 
 #[derive(Deserialize)]
@@ -103,62 +104,17 @@ struct CompletionDetails {
 }
 
 impl Reader {
-    pub(super) fn new(failures: Failures) -> Self {
+    pub(in crate::backends::openai) fn new(failures: Failures) -> Self {
         Self { failures, progress: Progress::Answering, calls: Vec::new() }
     }
 
-    pub(super) fn progress(&self) -> Progress {
-        self.progress
-    }
-
-    /// Reads the data of one event, and adds its steps to `steps`.
-    ///
-    /// # Errors
-    /// `backend_error` for what is not a chunk, more text after the end, and an error that the server reports.
-    pub(super) fn read(&mut self, data: &str, steps: &mut VecDeque<Step>) -> Result<(), Error> {
-        if data.trim_ascii() == DONE {
-            if self.progress == Progress::Answering {
-                steps.push_back(Step::Finish(Finish::Stop));
-            }
-            self.progress = Progress::Done;
-            return Ok(());
-        }
-        let chunk: Chunk<'_> =
-            serde_json::from_str(data).map_err(|problem| self.failures.malformed(problem, data))?;
-        if let Some(error) = chunk.error {
-            return Err(self.failures.reported(error.get()));
-        }
-        // Only one answer is asked for, so only one can come.
-        if let Some(choice) = chunk.choices.and_then(|choices| choices.into_iter().next()) {
-            let before = steps.len();
-            self.delta(choice.delta.unwrap_or_default(), steps)?;
-            if self.progress == Progress::Finished && steps.len() > before {
-                return Err(self.failures.malformed("more of the answer after its end", data));
-            }
-            if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
-                self.finish(&reason, steps)?;
-            }
-        }
-        steps.extend(chunk.usage.map(|usage| Step::Usage(usage.into())));
-        Ok(())
-    }
-
-    /// The stream has ended.
-    ///
-    /// # Errors
-    /// `backend_error` if neither a reason for the end nor `[DONE]` has come (S-3).
-    pub(super) fn end(&self) -> Result<(), Error> {
-        match self.progress {
-            Progress::Answering => Err(self.failures.cut_off()),
-            Progress::Finished | Progress::Done => Ok(()),
-        }
-    }
-
-    fn delta(&mut self, delta: Delta, steps: &mut VecDeque<Step>) -> Result<(), Error> {
+    fn delta(&mut self, delta: Delta, logprobs: Logprobs, steps: &mut VecDeque<Step>) -> Result<(), Error> {
         let said = |text: Option<String>| text.filter(|text| !text.is_empty());
         // Two names for one thing; a server that sends both says the same in both.
         steps.extend(said(delta.reasoning_content).or_else(|| said(delta.reasoning)).map(Step::Reasoning));
-        steps.extend(said(delta.content).map(Step::Text));
+        let logprobs = logprobs.content.unwrap_or_default();
+        steps.extend(said(delta.content).map(|text| Step::Text(Text { text, logprobs })));
+        steps.extend(delta.annotations.into_iter().flatten().map(annotation).map(Step::Annotation));
         steps.extend(said(delta.refusal).map(Step::Refusal));
         for call in delta.tool_calls.into_iter().flatten() {
             steps.extend(self.call(call)?);
@@ -210,6 +166,57 @@ impl Reader {
     }
 }
 
+impl Read for Reader {
+    fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// A chunk.
+    ///
+    /// # Errors
+    /// `backend_error` for what is not a chunk, more text after the end, and an error that the server reports.
+    fn read(&mut self, event: Event<'_>, steps: &mut VecDeque<Step>) -> Result<(), Error> {
+        let data = event.data;
+        if event.name == "error" {
+            return Err(self.failures.reported(data));
+        }
+        if data.trim_ascii() == DONE {
+            if self.progress == Progress::Answering {
+                steps.push_back(Step::Finish(Finish::Stop));
+            }
+            self.progress = Progress::Done;
+            return Ok(());
+        }
+        let chunk: Chunk<'_> =
+            serde_json::from_str(data).map_err(|problem| self.failures.malformed(problem, data))?;
+        if let Some(error) = chunk.error {
+            return Err(self.failures.reported(error.get()));
+        }
+        // Only one answer is asked for, so only one can come.
+        if let Some(choice) = chunk.choices.and_then(|choices| choices.into_iter().next()) {
+            let before = steps.len();
+            self.delta(choice.delta.unwrap_or_default(), choice.logprobs.unwrap_or_default(), steps)?;
+            if self.progress == Progress::Finished && steps.len() > before {
+                return Err(self.failures.malformed("more of the answer after its end", data));
+            }
+            if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
+                self.finish(&reason, steps)?;
+            }
+        }
+        steps.extend(chunk.usage.map(|usage| Step::Usage(usage.into())));
+        Ok(())
+    }
+}
+
+/// An annotation of a chat holds its fields in a member that is called as its type; the Responses API has them beside the type.
+fn annotation(mut annotation: Node) -> Node {
+    let kind = annotation.get("type").and_then(|kind| kind.as_str().map(Cow::into_owned));
+    if let Some(fields) = kind.and_then(|kind| annotation.remove(&kind)) {
+        annotation.extend(fields);
+    }
+    annotation
+}
+
 /// [`MAX_CALLS`] fits.
 fn index(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
@@ -221,6 +228,7 @@ impl From<ChunkUsage> for Usage {
         Self {
             input_tokens: prompt_tokens,
             cached_tokens: usage.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
+            cache_write_tokens: 0,
             output_tokens: completion_tokens,
             reasoning_tokens: usage
                 .completion_tokens_details
@@ -250,16 +258,23 @@ mod tests {
         let mut reader = reader();
         let mut steps = VecDeque::new();
         for chunk in chunks {
-            if let Err(error) = reader.read(chunk, &mut steps) {
+            if let Err(error) = reader.read(event(chunk), &mut steps) {
                 return (steps.into(), Err(error));
             }
         }
-        let end = reader.end().map(|()| reader.progress());
+        let end = match reader.progress() {
+            Progress::Answering => Err(reader.failures.cut_off()),
+            progress => Ok(progress),
+        };
         (steps.into(), end)
     }
 
+    fn event(data: &str) -> Event<'_> {
+        Event { name: "message", data }
+    }
+
     fn text(text: &str) -> Step {
-        Step::Text(text.to_owned())
+        Step::Text(text.into())
     }
 
     fn call(index: u32, begin: Option<(&str, &str)>, arguments: &str) -> Step {
@@ -288,6 +303,7 @@ mod tests {
         let usage = Usage {
             input_tokens: 3,
             cached_tokens: 1,
+            cache_write_tokens: 0,
             output_tokens: 2,
             reasoning_tokens: 0,
             total_tokens: 5,
@@ -304,6 +320,22 @@ mod tests {
         ]);
         let reasoning = |text: &str| Step::Reasoning(text.to_owned());
         assert_eq!(steps, [reasoning("a"), reasoning("b"), text("c"), Step::Refusal("d".to_owned())]);
+    }
+
+    #[test]
+    fn logprobs_and_annotations_go_with_their_text() {
+        let (steps, _) = read(&[
+            r#"{"choices":[{"delta":{"content":"a"},"logprobs":{"content":[{"token":"a","logprob":-0.50,"bytes":[97],"top_logprobs":[]}],"refusal":null}}]}"#,
+            r#"{"choices":[{"delta":{"annotations":[{"type":"url_citation","url_citation":{"url":"u","end_index":1}},{"type":"own","x":1}]}}]}"#,
+        ]);
+        let node = |text| Node::parse(text).unwrap();
+        let logprobs = vec![node(r#"{"token":"a","logprob":-0.50,"bytes":[97],"top_logprobs":[]}"#)];
+        let expected = [
+            Step::Text(Text { text: "a".to_owned(), logprobs }),
+            Step::Annotation(node(r#"{"type":"url_citation","url":"u","end_index":1}"#)),
+            Step::Annotation(node(r#"{"type":"own","x":1}"#)),
+        ];
+        assert_eq!(steps, expected);
     }
 
     #[test]
@@ -400,8 +432,11 @@ mod tests {
             )
         };
         for id in 0..MAX_CALLS {
-            reader.read(&chunk(id), &mut steps).unwrap();
+            reader.read(event(&chunk(id)), &mut steps).unwrap();
         }
-        assert_eq!(reader.read(&chunk(MAX_CALLS), &mut steps).unwrap_err().code(), ErrorCode::BackendError);
+        assert_eq!(
+            reader.read(event(&chunk(MAX_CALLS)), &mut steps).unwrap_err().code(),
+            ErrorCode::BackendError
+        );
     }
 }

@@ -9,7 +9,7 @@
 //! | `text.format`, `text.verbosity` | `response_format`, `verbosity` |
 //! | `reasoning.effort` | `reasoning_effort` |
 //! | `tools`, `tool_choice` | the same, nested; not sent, nor `parallel_tool_calls`, where no tool is given |
-//! | `top_logprobs` | `logprobs: true`, `top_logprobs` |
+//! | `top_logprobs`, `include` of `message.output_text.logprobs` | `logprobs: true`, `top_logprobs` |
 //! | [`GATEWAY_ONLY`] | not sent |
 //! | any other | the same bytes under the same name |
 
@@ -23,10 +23,9 @@ use crate::backends::Generation;
 use crate::error::Error;
 
 /// Fields that have a meaning for the gateway alone. `stream` and `stream_options` are always our own.
-const GATEWAY_ONLY: [&str; 14] = [
+const GATEWAY_ONLY: [&str; 13] = [
     "background",
     "conversation",
-    "include",
     "input",
     "instructions",
     "max_tool_calls",
@@ -39,6 +38,9 @@ const GATEWAY_ONLY: [&str; 14] = [
     "stream_options",
     "truncation",
 ];
+
+/// What a caller includes to have the tokens of the text.
+const INCLUDE_LOGPROBS: &str = "message.output_text.logprobs";
 
 /// What the server is asked for besides the answer: its tokens.
 #[derive(Serialize)]
@@ -54,10 +56,10 @@ type Body = BTreeMap<String, Box<RawValue>>;
 /// # Errors
 /// `invalid_request` naming the field, for what is malformed, what a chat cannot express, and a field of the chat dialect that
 /// contradicts the one it is made from (`max_tokens` beside `max_output_tokens`).
-pub(super) fn body(generation: &Generation) -> Result<Vec<u8>, Error> {
+pub(in crate::backends::openai) fn body(generation: &Generation) -> Result<Vec<u8>, Error> {
     let mut body = Body::new();
     put(&mut body, "model", &generation.model)?;
-    put(&mut body, "messages", &messages(generation.instructions.as_deref(), &generation.items)?)?;
+    put(&mut body, "messages", &messages(generation)?)?;
     put(&mut body, "stream", &true)?;
     put(&mut body, "stream_options", &StreamOptions { include_usage: true })?;
     translated(&mut body, generation)?;
@@ -87,6 +89,7 @@ fn is_translated(name: &str) -> bool {
             | "tool_choice"
             | "parallel_tool_calls"
             | "top_logprobs"
+            | "include"
     )
 }
 
@@ -107,8 +110,13 @@ fn translated(body: &mut Body, generation: &Generation) -> Result<(), Error> {
     {
         put(body, "reasoning_effort", effort)?;
     }
-    if let Some(count @ 1..) = field::<u64>(generation, "top_logprobs", "must be a whole number")? {
+    let count =
+        field::<u64>(generation, "top_logprobs", "must be a whole number")?.filter(|count| *count > 0);
+    let include: Option<Vec<String>> = field(generation, "include", "must be a list of names")?;
+    if count.is_some() || include.is_some_and(|names| names.iter().any(|name| name == INCLUDE_LOGPROBS)) {
         put(body, "logprobs", &true)?;
+    }
+    if let Some(count) = count {
         put(body, "top_logprobs", &count)?;
     }
     tools(body, generation)
@@ -301,6 +309,7 @@ mod tests {
         Generation {
             model: "m".to_owned(),
             items: vec![raw(&json!({"role": "user", "content": "hi"})).unwrap()],
+            earlier: 0,
             instructions: None,
             params: serde_json::from_str(params).unwrap(),
             metadata: [("demo.rate".to_owned(), "1".to_owned())].into(),
@@ -340,6 +349,8 @@ mod tests {
             (json!({"reasoning": {"effort": null}}), json!({})),
             (json!({"top_logprobs": 0}), json!({})),
             (json!({"top_logprobs": 3}), json!({"logprobs": true, "top_logprobs": 3})),
+            (json!({"include": ["message.output_text.logprobs"]}), json!({"logprobs": true})),
+            (json!({"include": ["reasoning.encrypted_content"]}), json!({})),
             (
                 json!({"tools": [{"type": "function", "name": "f", "description": "d", "parameters": schema, "strict": null}], "parallel_tool_calls": false}),
                 json!({"tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": schema}}], "parallel_tool_calls": false}),
@@ -388,6 +399,7 @@ mod tests {
     fn what_is_wrong_or_cannot_be_said_is_named() {
         for (params, param) in [
             (json!({"max_output_tokens": "many"}), "max_output_tokens"),
+            (json!({"include": "x"}), "include"),
             (json!({"max_output_tokens": 5, "max_tokens": 6}), "max_tokens"),
             (json!({"messages": []}), "messages"),
             (json!({"n": 2}), "n"),
