@@ -10,8 +10,7 @@ use crate::common::server::{How, Server};
 use crate::h2c::Connection;
 use crate::{figures, in_time};
 
-const CONFIG: &str =
-    "[server]\nheader_timeout = \"500ms\"\nheader_limit = \"8KiB\"\nbody_limit = \"64KiB\"\n";
+const CONFIG: &str = "[server]\nheader_timeout = \"2s\"\nheader_limit = \"8KiB\"\nbody_limit = \"64KiB\"\n";
 
 async fn send(server: &Server, bytes: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(server.address()).await.unwrap();

@@ -6,26 +6,43 @@ use serde_json::json;
 use tidemark_proto::v1::{CreateRequest, CreateStreamRequest, create_request::Input};
 
 use crate::common::rest::Client;
+use crate::common::scripted::{Act, Scripted, answer, chunk};
 use crate::common::server::{How, Server};
 use crate::h2c::{Connection, stalled, whole};
 use crate::{figures, in_time, until};
 
-/// Shorter than the silence between two events of the slow response.
-const CONFIG: &str = "server.write_timeout = \"500ms\"\n";
+/// Long enough for a client that takes what comes, also on a slow machine.
+const CONFIG: &str = "server.write_timeout = \"3s\"\n";
+
+/// Longer than that.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Less than the first event of a response.
 const WINDOW: u32 = 256;
 
-fn body(rate: &str, events: &str) -> serde_json::Value {
-    json!({"model": "demo-long", "input": "go", "stream": true, "store": true,
-        "metadata": {"demo.rate": rate, "demo.events": events}})
+fn body(model: &str) -> serde_json::Value {
+    json!({"model": model, "input": "go", "stream": true, "metadata": {"demo.rate": "0"}})
+}
+
+/// The demo, and a model that is silent in the middle of its answer.
+async fn backends() -> (Scripted, String) {
+    let scripted = Scripted::start().await.unwrap();
+    let acts = [vec![chunk("a"), Act::Pause(SILENCE)], answer(["b"])].concat();
+    scripted.script("silent", acts);
+    let config = format!(
+        "{CONFIG}[[backends]]\nname = \"demo\"\nkind = \"demo\"\n\
+         [[backends]]\nname = \"scripted\"\nkind = \"openai\"\nbase_url = \"{}\"\n",
+        scripted.base_url()
+    );
+    (scripted, config)
 }
 
 #[tokio::test]
 async fn a_stream_that_is_not_taken_is_cut_alone() {
-    let server = Server::start_as(CONFIG, How { admin: true, ..How::default() });
+    let (_scripted, config) = backends().await;
+    let server = Server::start_as(&config, How { admin: true, ..How::default() });
     let mut connection = Connection::open(&server, WINDOW).await;
-    let mut over_sse = connection.post("/v1/responses", &body("0", "500")).await;
+    let mut over_sse = connection.post("/v1/responses", &body("demo-long")).await;
     let create = CreateRequest {
         model: "demo-long".to_owned(),
         input: Some(Input::Text("go".to_owned())),
@@ -33,13 +50,14 @@ async fn a_stream_that_is_not_taken_is_cut_alone() {
     };
     let create = CreateStreamRequest { create: Some(create) };
     let mut over_grpc = connection.grpc("/tidemark.v1.ResponsesService/CreateStream", &create).await;
-    // One event a second: silent for longer than the limit, and taken at once.
-    let mut slow = connection.post("/v1/responses", &body("1", "3")).await;
+    // Silent for longer than the limit, and taken at once.
+    let mut silent = connection.post("/v1/responses", &body("silent")).await;
+    let silent = tokio::spawn(async move { whole(silent.body_mut()).await });
     for stream in [&mut over_sse, &mut over_grpc] {
         let error = stalled(stream.body_mut()).await.unwrap();
         assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
     }
-    let text = String::from_utf8(whole(slow.body_mut()).await.unwrap()).unwrap();
+    let text = String::from_utf8(silent.await.unwrap().unwrap()).unwrap();
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
     assert!(!connection.task.is_finished(), "the connection goes on");
     assert_eq!(figures::value(&server, "tidemark_stalled_streams_total").await, 2.0);
@@ -57,7 +75,7 @@ async fn a_stream_that_is_not_taken_is_cut_alone() {
 async fn a_client_that_takes_a_large_answer_slowly_is_served_to_the_end() {
     let server = Server::start(CONFIG);
     let mut connection = Connection::open(&server, 4096).await;
-    let mut reply = connection.post("/v1/responses", &body("0", "1000")).await;
+    let mut reply = connection.post("/v1/responses", &body("demo-long")).await;
     let read = async {
         let (mut taken, mut text) = (0, Vec::new());
         while let Some(data) = reply.body_mut().data().await {
