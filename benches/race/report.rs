@@ -13,7 +13,7 @@ pub(crate) fn print(contenders: &[Contender], figures: &[Vec<Figures>]) {
             print_paced(*contender, &rounds.iter().map(|round| &round.paced[at]).collect::<Vec<_>>());
         }
     }
-    println!("\nAt half of what one core could carry at the cost of the largest load above:\n");
+    println!("\nAt half of what one core could carry at the CPU cost of the second load above:\n");
     println!("| contender | streams × 50/s | events/s | ms p50 | ms p99 | CPU µs/event | whole streams |");
     println!("|---|---:|---:|---:|---:|---:|---:|");
     for (contender, rounds) in contenders.iter().zip(figures) {
