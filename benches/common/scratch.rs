@@ -1,11 +1,11 @@
 //! A place for the data of a benchmark.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
-/// An empty directory on the disk of the build, not in a file system in memory.
-pub(crate) fn scratch(name: &str) -> PathBuf {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target").join(name);
-    let _ = fs::remove_dir_all(&dir);
-    dir
+use tempfile::TempDir;
+
+/// A new directory on the disk of the build, not in a file system in memory; its own, so that two runs at once do not take each
+/// other's data away. It goes with the value.
+pub(crate) fn scratch() -> TempDir {
+    tempfile::tempdir_in(Path::new(env!("CARGO_MANIFEST_DIR")).join("target")).unwrap()
 }

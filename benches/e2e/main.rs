@@ -41,8 +41,8 @@ struct Round {
 }
 
 async fn round(durability: &str, load: Load) -> Round {
-    let dir = scratch("bench-e2e");
-    let server = Process::tidemark(&dir, durability, "");
+    let dir = scratch();
+    let server = Process::tidemark(dir.path(), durability, "");
     let client = Client::new(server.address, "/v1/responses", "\"sequence_number\":");
     let window = Arc::new(Window::default());
     let behind = Arc::new(Mutex::new(Vec::new()));
@@ -52,7 +52,6 @@ async fn round(durability: &str, load: Load) -> Round {
         })
         .await;
     drop(server);
-    std::fs::remove_dir_all(dir).unwrap();
     let behind = std::mem::take(&mut *behind.lock().unwrap());
     Round { cost, p50_ms: quantile(behind.iter().copied(), 0.5), p99_ms: quantile(behind, 0.99) }
 }

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use crate::backend::Script;
 use crate::client::Client;
@@ -47,22 +49,23 @@ impl Contender {
 pub(crate) struct Running {
     contender: Contender,
     process: Process,
-    dir: PathBuf,
+    /// Taken away after the process has ended.
+    _dir: TempDir,
 }
 
 impl Running {
     /// Starts it in front of `backend`. `scripts` are all that it will be asked for.
     pub(crate) fn start(contender: Contender, backend: SocketAddr, scripts: &[Script]) -> Self {
-        let dir = scratch("bench-race");
-        fs::create_dir_all(&dir).unwrap();
+        let scratch = scratch();
+        let dir = scratch.path();
         let process = match contender {
-            Contender::Nginx => nginx(&dir, backend),
-            Contender::FloorPass => floor("floor-pass", &dir, backend),
-            Contender::FloorDurable => floor("floor-durable", &dir, backend),
-            Contender::TidemarkSync => tidemark("sync", &dir, backend, scripts),
-            Contender::TidemarkOs => tidemark("os", &dir, backend, scripts),
+            Contender::Nginx => nginx(dir, backend),
+            Contender::FloorPass => floor("floor-pass", dir, backend),
+            Contender::FloorDurable => floor("floor-durable", dir, backend),
+            Contender::TidemarkSync => tidemark("sync", dir, backend, scripts),
+            Contender::TidemarkOs => tidemark("os", dir, backend, scripts),
         };
-        Self { contender, process, dir }
+        Self { contender, process, _dir: scratch }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -93,14 +96,6 @@ impl Running {
         } else {
             format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"x"}}],"stream":true}}"#)
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.process.child.kill();
-        let _ = self.process.child.wait();
-        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 

@@ -21,7 +21,6 @@ mod scratch;
 #[path = "../common/stats.rs"]
 mod stats;
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,11 +166,10 @@ fn main() {
         let mut results: Vec<Vec<Result>> = names.iter().map(|_| Vec::new()).collect();
         for _ in 0..rounds {
             for (name, results) in names.iter().zip(&mut results) {
-                let dir = scratch("bench-store");
-                let contender = Contender::open(name, &dir);
+                let dir = scratch();
+                let contender = Contender::open(name, dir.path());
                 results.push(runtime.block_on(run(&contender, seconds, rate, batch)));
                 drop(contender);
-                fs::remove_dir_all(dir).unwrap();
             }
         }
         let of = |results: &[Result], pick: fn(&Result) -> f64| median(results.iter().map(pick));
