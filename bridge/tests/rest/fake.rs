@@ -38,6 +38,8 @@ pub(crate) struct Script {
     pub(crate) open: Result<(), Status>,
     /// What such a stream then does; at the end it ends with OK.
     pub(crate) steps: Vec<Step>,
+    /// Whether Create and CreateStream say that the response was there before.
+    pub(crate) replayed: bool,
     /// What ListModels returns.
     pub(crate) models: Vec<Model>,
     /// What List returns.
@@ -52,6 +54,7 @@ impl Default for Script {
             reply: Some(Ok(response(v1::Status::Completed))),
             open: Ok(()),
             steps: Vec::new(),
+            replayed: false,
             models: Vec::new(),
             page: ListResponse::default(),
             input: ListInputItemsResponse::default(),
@@ -222,7 +225,7 @@ trait Message: Send + 'static {
 
 impl Message for CreateStreamResponse {
     fn new(events: Vec<Event>, _: Option<Gap>) -> Self {
-        Self { id: ID.to_owned(), events, committed: 0 }
+        Self { id: ID.to_owned(), events, ..Self::default() }
     }
 }
 
@@ -242,7 +245,8 @@ impl ResponsesService for Fake {
         request: Request<CreateRequest>,
     ) -> Result<tonic::Response<CreateResponse>, Status> {
         let _open = self.enter(&request, Asked::Create(request.get_ref().clone()));
-        Ok(tonic::Response::new(CreateResponse { response: self.reply().await? }))
+        let replayed = self.script.replayed;
+        Ok(tonic::Response::new(CreateResponse { response: self.reply().await?, replayed }))
     }
 
     async fn create_stream(
