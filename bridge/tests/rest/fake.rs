@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, TryStreamExt as _, stream};
 use tidemark_bridge::{Clients, Options, router};
 use tidemark_proto::errors::DOMAIN;
 use tidemark_proto::v1::models_service_server::{ModelsService, ModelsServiceServer};
@@ -77,7 +77,7 @@ pub(crate) enum Step {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Asked {
     Create(CreateRequest),
-    CreateStream(CreateRequest),
+    CreateStream(CreateStreamRequest),
     Get(String),
     Cancel(String),
     Resume(ResumeRequest),
@@ -253,8 +253,11 @@ impl ResponsesService for Fake {
         &self,
         request: Request<CreateStreamRequest>,
     ) -> Result<tonic::Response<Self::CreateStreamStream>, Status> {
-        let create = request.get_ref().create.clone().unwrap();
-        self.stream(self.enter(&request, Asked::CreateStream(create)))
+        let asked = Asked::CreateStream(request.get_ref().clone());
+        let messages = self.stream(self.enter(&request, asked))?.into_inner();
+        let replayed = self.script.replayed;
+        let said = messages.map_ok(move |message| CreateStreamResponse { replayed, ..message });
+        Ok(tonic::Response::new(Box::pin(said)))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<tonic::Response<GetResponse>, Status> {
