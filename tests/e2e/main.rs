@@ -14,6 +14,7 @@ mod cancels;
 mod command_line;
 mod creates;
 mod grpc;
+mod idempotency;
 mod limits;
 mod long;
 mod owners;
