@@ -50,7 +50,7 @@ enum Standing {
     /// By nothing that counts: a record of this version, or none.
     Free(Option<Version>),
     /// By this response, which was asked for in the same words.
-    Taken(Created),
+    Taken(Box<Created>),
 }
 
 /// What a response object says about a failure.
@@ -110,7 +110,7 @@ impl Runs {
     ) -> Result<Created, Error> {
         let turn = self.0.turns.take(&claim.name).await;
         match self.standing(principal, &claim).await? {
-            Standing::Taken(created) => Ok(created),
+            Standing::Taken(created) => Ok(*created),
             Standing::Free(replaces) => {
                 let reservation = Reservation { claim, replaces, _turn: turn };
                 self.begin(principal, document, Some(reservation)).await
@@ -126,7 +126,7 @@ impl Runs {
         let free = Standing::Free(Some(found.version));
         let record = Record::decode(&found.value)?;
         match self.taken(principal, claim, record).await {
-            Ok(Some(created)) => Ok(Standing::Taken(created)),
+            Ok(Some(created)) => Ok(Standing::Taken(Box::new(created))),
             // It went away while it was looked at.
             Err(error) if error.code() == ErrorCode::NotFound => Ok(free),
             other => other.map(|_| free),
