@@ -15,6 +15,7 @@ mod command_line;
 mod creates;
 mod grpc;
 mod idempotency;
+mod inputs;
 mod limits;
 mod long;
 mod owners;
