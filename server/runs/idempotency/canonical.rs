@@ -72,10 +72,13 @@ impl<'t, 'n> Object<'t, 'n> {
     ) -> Result<(), Wrong> {
         let mut scanner = Scanner { rest: object.get(), depth: 0 };
         let mut unwanted = String::new();
+        let mut left_out = Object::begin(&mut unwanted);
         scanner.members(|name, scanner| match wanted(&name) {
             true => self.put(name, |to| scanner.value(to)),
-            false => scanner.value(&mut unwanted),
-        })
+            false => left_out.put(name, |to| scanner.value(to)),
+        })?;
+        // A name that stands twice is wrong also there.
+        left_out.end()
     }
 
     /// Puts the members into their order.

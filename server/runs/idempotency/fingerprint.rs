@@ -174,6 +174,7 @@ mod tests {
         let deep = format!("{{\"x\":{}{}}}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
         for (request, param) in [
             (request(r#"{"seed":1,"seed":1}"#), "seed"),
+            (request(r#"{"stream":true,"stream":false}"#), "stream"),
             (request(r#"{"tools":[{"a":{"b":1,"b":2}}]}"#), "b"),
             (CreateRequest { input: Some(Input::Items(r#"[{"r":1,"r":1}]"#.into())), ..request("") }, "r"),
             (CreateRequest { extra: deep.into(), ..request("") }, "body"),

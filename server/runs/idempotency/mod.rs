@@ -110,7 +110,10 @@ impl Runs {
     ) -> Result<Created, Error> {
         let turn = self.0.turns.take(&claim.name).await;
         match self.standing(principal, &claim).await? {
-            Standing::Taken(created) => Ok(*created),
+            Standing::Taken(created) => {
+                self.0.meters.replayed.increment();
+                Ok(*created)
+            }
             Standing::Free(replaces) => {
                 let reservation = Reservation { claim, replaces, _turn: turn };
                 self.begin(principal, document, Some(reservation)).await

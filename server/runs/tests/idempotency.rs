@@ -72,6 +72,7 @@ async fn a_crowd_of_equal_creates_is_one_response_and_one_question() {
     }
     assert_eq!(room.script.asked().len(), 1);
     assert_eq!(answers.iter().filter(|(_, replayed, _)| !replayed).count(), 1);
+    assert_eq!(room.meters.replayed.get(), CROWD as u64 - 1);
     for (id, _, bytes) in &answers {
         let like = answers.iter().find(|(_, _, other)| other.len() == bytes.len());
         assert_eq!((id, Some(bytes)), (&answers[0].0, like.map(|(_, _, bytes)| bytes)));
