@@ -3,11 +3,11 @@
 //! It owns the one departure from RFC 8785: that rounds every number to a double, and two seeds above 2^53 would become one (R-s5).
 //! Here a number keeps all its digits. Where a double holds them, the form is the one of RFC 8785, byte by byte.
 
-/// Up to so many digits before the point a number is written without an exponent, as ECMAScript does.
-const MAX_PLAIN_DIGITS: i64 = 21;
+/// A number with more digits before the point than this has an exponent, as in ECMAScript.
+const MAX_WHOLE_DIGITS: i64 = 21;
 
-/// Up to so many zeros after the point a number is written without an exponent, less one.
-const MIN_PLAIN_POINT: i64 = -6;
+/// A number whose first digit stands further behind the point than this has an exponent: at most six places, five of them zeros.
+const MIN_POINT: i64 = -5;
 
 /// An exact decimal number: `0.digits × 10^point`.
 struct Decimal {
@@ -47,38 +47,47 @@ impl Decimal {
 
     /// As `Number::toString` of ECMAScript writes a number of these digits.
     fn write(&self, to: &mut String) {
-        let (digits, point) = (self.digits.as_str(), self.point);
-        if digits.is_empty() {
+        if self.digits.is_empty() {
             return to.push('0');
         }
         if self.negative {
             to.push('-');
         }
-        let zeros = |count: u64| "0".repeat(usize::try_from(count).unwrap_or(usize::MAX));
-        if point > MIN_PLAIN_POINT && point <= 0 {
-            to.push_str("0.");
-            to.push_str(&zeros(point.unsigned_abs()));
-            to.push_str(digits);
-            return;
+        match self.point {
+            1..=MAX_WHOLE_DIGITS => self.write_plain(to),
+            MIN_POINT..=0 => self.write_fraction(to),
+            _ => self.write_exponent(to),
         }
-        let before_point = usize::try_from(point).unwrap_or(0);
-        if (1..=MAX_PLAIN_DIGITS).contains(&point) {
-            match digits.split_at_checked(before_point) {
-                Some((whole, "")) => to.push_str(whole),
-                Some((whole, fraction)) => to.extend([whole, ".", fraction]),
-                None => {
-                    to.push_str(digits);
-                    to.push_str(&"0".repeat(before_point - digits.len()));
-                }
+    }
+
+    /// `12`, `1200` or `1.2`.
+    fn write_plain(&self, to: &mut String) {
+        let whole_digits = usize::try_from(self.point).unwrap_or(0);
+        match self.digits.split_at_checked(whole_digits) {
+            Some((whole, "")) => to.push_str(whole),
+            Some((whole, fraction)) => to.extend([whole, ".", fraction]),
+            None => {
+                to.push_str(&self.digits);
+                to.extend((self.digits.len()..whole_digits).map(|_| '0'));
             }
-            return;
         }
-        let (first, others) = digits.split_at_checked(1).unwrap_or((digits, ""));
+    }
+
+    /// `0.0012`.
+    fn write_fraction(&self, to: &mut String) {
+        to.push_str("0.");
+        to.extend((self.point..0).map(|_| '0'));
+        to.push_str(&self.digits);
+    }
+
+    /// `1.2e+30`.
+    fn write_exponent(&self, to: &mut String) {
+        let (first, others) = self.digits.split_at_checked(1).unwrap_or((&self.digits, ""));
         to.push_str(first);
         if !others.is_empty() {
             to.extend([".", others]);
         }
-        let exponent = i128::from(point) - 1;
+        let exponent = i128::from(self.point) - 1;
         to.push_str(if exponent < 0 { "e-" } else { "e+" });
         to.push_str(&exponent.unsigned_abs().to_string());
     }
