@@ -12,7 +12,7 @@ use tidemark_proto::v1::ErrorCode;
 
 use crate::clients::Clients;
 use crate::error::{self, Failure};
-use crate::{lists, models, responses};
+use crate::{chat, lists, models, responses};
 
 /// The largest request body unless set otherwise, in bytes.
 pub const DEFAULT_BODY_LIMIT: usize = 16 << 20;
@@ -80,6 +80,9 @@ fn routes() -> Router<Bridge> {
         .route("/responses/{id}", get(responses::get).delete(responses::delete))
         .route("/responses/{id}/cancel", post(responses::cancel))
         .route("/responses/{id}/input_items", get(lists::input_items))
+        .route("/chat/completions", get(lists::chats).post(chat::create))
+        .route("/chat/completions/{id}", get(chat::get).delete(chat::delete))
+        .route("/chat/completions/{id}/cancel", post(chat::cancel))
         .route("/models", get(models::list))
         .route("/models/{*id}", get(models::get))
 }

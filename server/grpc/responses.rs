@@ -5,17 +5,18 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt, stream};
 use tidemark_proto::v1::responses_service_server::ResponsesService;
 use tidemark_proto::v1::{
-    CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest, CreateStreamResponse,
-    DeleteRequest, DeleteResponse, GetRequest, GetResponse, ListInputItemsRequest, ListInputItemsResponse,
-    ListRequest, ListResponse, OnGap, Order, ResumeRequest, ResumeResponse, Wait,
+    self, CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest,
+    CreateStreamResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse, ListInputItemsRequest,
+    ListInputItemsResponse, ListRequest, ListResponse, OnGap, Order, ResumeRequest, ResumeResponse, Wait,
 };
 use tidemark_store::Seq;
 use tonic::{Request, Response, Status};
 
+use crate::backends::Api;
 use crate::error::Error;
 use crate::grpc::status::status;
 use crate::grpc::{message, principal};
-use crate::runs::{self, Delivery, InputQuery, Reader, Runs};
+use crate::runs::{self, Delivery, InputQuery, Reader, Runs, Wanted};
 
 /// The service over the responses of this process.
 #[derive(Clone, Debug)]
@@ -64,7 +65,7 @@ impl ResponsesService for Responses {
         }
         let created = self.0.create(&principal, create).await.map_err(|error| status(&error))?;
         let name = CreateStreamResponse {
-            id: created.snapshot.id.to_string(),
+            id: created.snapshot.public_id(),
             events: Vec::new(),
             committed: created.snapshot.head.frontier.committed.get(),
             replayed: created.replayed,
@@ -81,26 +82,30 @@ impl ResponsesService for Responses {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let principal = principal(&request)?;
-        let response = self.0.get(&principal, &request.get_ref().id).await.and_then(message::response);
+        let request = request.get_ref();
+        let response =
+            self.0.get(&principal, wanted(&request.id, request.api)?).await.and_then(message::response);
         let response = response.map_err(|error| status(&error))?;
         Ok(Response::new(GetResponse { response: Some(response) }))
     }
 
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
         let principal = principal(&request)?;
-        let response = self.0.cancel(&principal, &request.get_ref().id).await.and_then(message::response);
+        let request = request.get_ref();
+        let response =
+            self.0.cancel(&principal, wanted(&request.id, request.api)?).await.and_then(message::response);
         let response = response.map_err(|error| status(&error))?;
         Ok(Response::new(CancelResponse { response: Some(response) }))
     }
 
     async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
         let principal = principal(&request)?;
-        let ResumeRequest { id, after, on_gap } = request.into_inner();
+        let ResumeRequest { id, after, on_gap, api } = request.into_inner();
         let on_gap = match choice::<OnGap>(on_gap, "on_gap")? {
             OnGap::Earliest => runs::OnGap::Earliest,
             OnGap::Fail | OnGap::Unspecified => runs::OnGap::Fail,
         };
-        let reader = self.0.attach(&principal, &id, after.map(Seq::new), on_gap).await;
+        let reader = self.0.attach(&principal, wanted(&id, api)?, after.map(Seq::new), on_gap).await;
         let reader = reader.map_err(|error| status(&error))?;
         let messages = stream::unfold(reader, async |mut reader| {
             let result = next(&mut reader).await?;
@@ -111,15 +116,17 @@ impl ResponsesService for Responses {
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
         let principal = principal(&request)?;
-        let deleted = self.0.delete(&principal, &request.get_ref().id).await;
-        let id = deleted.map_err(|error| status(&error))?.to_string();
+        let request = request.get_ref();
+        let deleted = self.0.delete(&principal, wanted(&request.id, request.api)?).await;
+        let id = deleted.map_err(|error| status(&error))?;
         Ok(Response::new(DeleteResponse { id }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let principal = principal(&request)?;
-        let ListRequest { page_size, page_token } = request.get_ref();
-        let page = self.0.list(&principal, *page_size, page_token).await.and_then(message::responses);
+        let ListRequest { page_size, page_token, api } = request.get_ref();
+        let page =
+            self.0.list(&principal, api_of(*api)?, *page_size, page_token).await.and_then(message::responses);
         page.map(Response::new).map_err(|error| status(&error))
     }
 
@@ -169,6 +176,19 @@ fn resumed_part(delivery: Delivery) -> ResumeResponse {
         Delivery::Heartbeat { committed } => (Vec::new(), committed, None),
     };
     ResumeResponse { events, committed: Some(committed.get()), gap }
+}
+
+/// The response that a call is about.
+fn wanted(id: &str, api: i32) -> Result<Wanted<'_>, Status> {
+    Ok(Wanted::of(id, api_of(api)?))
+}
+
+fn api_of(number: i32) -> Result<Option<Api>, Status> {
+    Ok(match choice::<v1::Api>(number, "api")? {
+        v1::Api::Unspecified => None,
+        v1::Api::Responses => Some(Api::Responses),
+        v1::Api::ChatCompletions => Some(Api::Chat),
+    })
 }
 
 /// An enum field; a number that the contract does not name is refused.

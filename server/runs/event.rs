@@ -40,6 +40,15 @@ pub(super) mod kind {
     pub(crate) const COMPLETED: &str = "response.completed";
     pub(crate) const INCOMPLETE: &str = "response.incomplete";
     pub(crate) const FAILED: &str = "response.failed";
+    /// A piece of a chat.
+    pub(crate) const CHAT_CHUNK: &str = "chat.completion.chunk";
+    /// What a chat has used, in the form of a chunk: not everybody wants it.
+    pub(crate) const CHAT_USAGE: &str = "chat.completion.usage";
+    pub(crate) const CHAT_CREATED: &str = "chat.completion.created";
+    pub(crate) const CHAT_IN_PROGRESS: &str = "chat.completion.in_progress";
+    pub(crate) const CHAT_COMPLETED: &str = "chat.completion.completed";
+    pub(crate) const CHAT_INCOMPLETE: &str = "chat.completion.incomplete";
+    pub(crate) const CHAT_FAILED: &str = "chat.completion.failed";
 }
 
 /// The bytes that one delta usually needs, to begin with a buffer that fits.
@@ -90,6 +99,15 @@ struct Framed<'a, T> {
     body: &'a T,
 }
 
+/// An entry up to the type of its event.
+fn begun(kind: &str) -> Result<Vec<u8>, Error> {
+    let length = u8::try_from(kind.len()).map_err(Error::internal)?;
+    let mut payload = Vec::with_capacity(USUAL_BYTES);
+    payload.push(length);
+    payload.extend_from_slice(kind.as_bytes());
+    Ok(payload)
+}
+
 impl Outbox {
     /// Without events; the first one will be `next`.
     pub(super) fn new(next: Seq) -> Self {
@@ -98,15 +116,24 @@ impl Outbox {
 
     /// Writes an event: `type`, `sequence_number` and the fields of `body`.
     pub(super) fn push<T: Serialize>(&mut self, kind: &str, body: &T) -> Result<(), Error> {
-        let length = u8::try_from(kind.len()).map_err(Error::internal)?;
-        let mut payload = Vec::with_capacity(USUAL_BYTES);
-        payload.push(length);
-        payload.extend_from_slice(kind.as_bytes());
+        let mut payload = begun(kind)?;
         let framed = Framed { r#type: kind, sequence_number: self.next.get(), body };
         serde_json::to_writer(&mut payload, &framed).map_err(Error::internal)?;
+        self.add(payload);
+        Ok(())
+    }
+
+    /// Writes an event that has no `type` and no number of its own: `data` alone, as a chunk of a chat.
+    pub(super) fn push_plain<T: Serialize>(&mut self, kind: &str, data: &T) -> Result<(), Error> {
+        let mut payload = begun(kind)?;
+        serde_json::to_writer(&mut payload, data).map_err(Error::internal)?;
+        self.add(payload);
+        Ok(())
+    }
+
+    fn add(&mut self, payload: Vec<u8>) {
         self.payloads.push(payload.into());
         self.next = self.next.next();
-        Ok(())
     }
 
     /// Takes the last event back, as if it had not been pushed.

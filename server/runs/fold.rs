@@ -5,35 +5,60 @@
 
 use bytes::Bytes;
 
+use crate::backends::Api;
 use crate::error::Error;
 use crate::json::Node;
+use crate::runs::chat::Answer;
 use crate::runs::event::{decode, kind};
 use crate::runs::output::{Effect, Output};
 
 /// What the events seen so far amount to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fold {
-    output: Output,
+    content: Content,
     asked: bool,
     produced: bool,
 }
 
+/// The output, in the words of its API.
+#[derive(Debug)]
+pub(super) enum Content {
+    Responses(Output),
+    Chat(Answer),
+}
+
 impl Fold {
+    /// Of a log of this API, before its first event.
+    pub(super) fn new(api: Api) -> Self {
+        let content = match api {
+            Api::Responses => Content::Responses(Output::default()),
+            Api::Chat => Content::Chat(Answer::default()),
+        };
+        Self { content, asked: false, produced: false }
+    }
+
     /// Takes in the next event. A piece of an item whose beginning was evicted is left out.
     pub(super) fn apply(&mut self, payload: &Bytes) -> Result<(), Error> {
         let (kind, data) =
             decode(payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
         match kind {
-            kind::CREATED | kind::QUEUED => return Ok(()),
-            kind::IN_PROGRESS => {
+            kind::CREATED | kind::QUEUED | kind::CHAT_CREATED => return Ok(()),
+            kind::IN_PROGRESS | kind::CHAT_IN_PROGRESS => {
                 self.asked = true;
                 return Ok(());
             }
             _ => {}
         }
-        if let Some(effect) = Effect::of(kind) {
-            let data: Node = serde_json::from_slice(&data).map_err(Error::internal)?;
-            self.output.take_in(effect, data)?;
+        match &mut self.content {
+            Content::Responses(output) => {
+                if let Some(effect) = Effect::of(kind) {
+                    output.take_in(effect, parse(&data)?)?;
+                }
+            }
+            Content::Chat(answer) if matches!(kind, kind::CHAT_CHUNK | kind::CHAT_USAGE) => {
+                answer.take_in(parse(&data)?).map_err(Error::internal)?;
+            }
+            Content::Chat(_) => {}
         }
         self.produced = true;
         Ok(())
@@ -50,10 +75,16 @@ impl Fold {
     }
 
     /// The output; what was being written is incomplete.
-    pub(super) fn into_broken_off(mut self) -> Output {
-        self.output.break_off();
-        self.output
+    pub(super) fn into_broken_off(mut self) -> Content {
+        if let Content::Responses(output) = &mut self.content {
+            output.break_off();
+        }
+        self.content
     }
+}
+
+fn parse(data: &[u8]) -> Result<Node, Error> {
+    serde_json::from_slice(data).map_err(Error::internal)
 }
 
 #[cfg(test)]
@@ -74,6 +105,13 @@ mod tests {
 
     fn composer() -> Composer {
         Composer::new(Arc::new(TestClock::default()), usize::MAX, ResponseId::from_bytes([1; 16]))
+    }
+
+    fn items(fold: Fold) -> Vec<Node> {
+        match fold.into_broken_off() {
+            Content::Responses(output) => output.items().to_vec(),
+            Content::Chat(answer) => panic!("{answer:?}"),
+        }
     }
 
     /// What a backend of the Responses dialect may say: here of three items, in any order.
@@ -135,14 +173,13 @@ mod tests {
             if whole {
                 composer.apply(Step::Finish(Finish::Stop), &mut outbox).unwrap();
             }
-            let mut fold = Fold::default();
+            let mut fold = Fold::new(Api::Responses);
             for payload in outbox.take() {
                 fold.apply(&payload).unwrap();
             }
             composer.end(&Ending::Failed(Error::internal("x")), &mut outbox).unwrap();
             prop_assert_eq!(fold.produced(), !empty);
-            let folded = fold.into_broken_off();
-            prop_assert_eq!(folded.items(), composer.output());
+            prop_assert_eq!(items(fold), composer.output());
         }
 
         /// A backend may say anything: what has no place fails the response, and what came before it is kept.
@@ -150,7 +187,7 @@ mod tests {
         fn the_folded_log_of_events_that_a_backend_wrote_is_the_output(events in prop::collection::vec(event(), 0..40), whole: bool) {
             let mut composer = composer();
             let mut outbox = Outbox::new(Seq::FIRST);
-            let mut fold = Fold::default();
+            let mut fold = Fold::new(Api::Responses);
             for event in events {
                 if composer.apply(event, &mut outbox).is_err() {
                     break;
@@ -163,8 +200,7 @@ mod tests {
                 fold.apply(&payload).unwrap();
             }
             composer.end(&Ending::Failed(Error::internal("x")), &mut outbox).unwrap();
-            let folded = fold.into_broken_off();
-            prop_assert_eq!(folded.items(), composer.output());
+            prop_assert_eq!(items(fold), composer.output());
         }
     }
 
@@ -174,9 +210,9 @@ mod tests {
         let mut outbox = Outbox::new(Seq::FIRST);
         composer.apply(Step::Text("lost ".into()), &mut outbox).unwrap();
         composer.apply(Step::Text("kept".into()), &mut outbox).unwrap();
-        let mut fold = Fold::default();
+        let mut fold = Fold::new(Api::Responses);
         fold.apply(outbox.take().last().unwrap()).unwrap();
         assert!(fold.produced());
-        assert_eq!(fold.into_broken_off().items(), []);
+        assert!(items(fold).is_empty());
     }
 }
