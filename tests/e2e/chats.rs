@@ -4,6 +4,8 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tidemark_proto::v1::{Api, CreateRequest, GetRequest, ResumeRequest, Wait};
 
+use tokio::task::JoinSet;
+
 use crate::common::rest::{Client, Frame, Piece, Stream};
 use crate::common::scripted::{Act, Gate, answer, chunk, done, event, finish, response, tell, usage};
 use crate::grpc::responses;
@@ -17,14 +19,14 @@ fn chat(model: &str) -> Value {
 }
 
 /// The same, with more fields.
-fn chat_with(model: &str, fields: Value) -> Value {
+fn chat_with(model: &str, fields: &Value) -> Value {
     let mut body = chat(model);
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     body
 }
 
 fn streamed(model: &str) -> Value {
-    chat_with(model, json!({"stream": true}))
+    chat_with(model, &json!({"stream": true}))
 }
 
 async fn post(client: &Client, body: &Value) -> (u16, Value) {
@@ -105,7 +107,7 @@ async fn a_stream_has_unnamed_frames_with_ids_and_one_done() {
         assert_eq!(chunk.get("usage"), None, "nobody has asked for it");
     }
 
-    let asked = chat_with("demo", json!({"stream": true, "stream_options": {"include_usage": true}}));
+    let asked = chat_with("demo", &json!({"stream": true, "stream_options": {"include_usage": true}}));
     let (with_usage, id) = stream(&client, &asked).await;
     let with_usage = chunks(&with_usage.rest().await);
     let last = with_usage.last().unwrap();
@@ -121,7 +123,7 @@ async fn tools_are_called_and_their_outputs_answered() {
     let (_server, client) = demo("");
     let schema = json!({"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}});
     let tools = json!([{"type": "function", "function": {"name": "weather", "parameters": schema}}]);
-    let asked = chat_with("demo", json!({"tools": tools}));
+    let asked = chat_with("demo", &json!({"tools": tools}));
     let (_, object) = post(&client, &asked).await;
     let choice = &object["choices"][0];
     assert_eq!(
@@ -170,7 +172,7 @@ async fn several_choices_and_what_nobody_knows_pass_through_a_chat_backend() {
         done(),
     ];
     let stage = Stage::with("m", acts).await;
-    let body = chat_with("m", json!({"n": 2, "logprobs": true, "seed": 7, "x_asked": [1.0], "stop": ["x"]}));
+    let body = chat_with("m", &json!({"n": 2, "logprobs": true, "seed": 7, "x_asked": [1.0], "stop": ["x"]}));
     let (_, object) = post(&stage.client, &body).await;
     let told = |index: usize| {
         let choice = &object["choices"][index];
@@ -236,7 +238,7 @@ async fn a_responses_backend_is_translated_both_ways_and_what_cannot_be_is_named
     let stage = Stage::set([("m", response(events, &json!([])))], "dialect = \"responses\"", "").await;
     let body = chat_with(
         "m",
-        json!({
+        &json!({
             "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "x"}]}],
             "max_completion_tokens": 9, "response_format": {"type": "json_object"}, "x_asked": 1,
         }),
@@ -261,7 +263,7 @@ async fn a_responses_backend_is_translated_both_ways_and_what_cannot_be_is_named
         (&json!({"format": {"type": "json_object"}}), &json!(1))
     );
 
-    for body in [chat_with("m", json!({"n": 2})), chat_with("m", json!({"n": 2, "stream": true}))] {
+    for body in [chat_with("m", &json!({"n": 2})), chat_with("m", &json!({"n": 2, "stream": true}))] {
         let (status, refused) = post(&stage.client, &body).await;
         assert_eq!((status, &refused["error"]["param"]), (400, &json!("n")), "{refused}");
     }
@@ -419,7 +421,7 @@ async fn a_chat_without_readers_is_stopped_unless_it_is_stored() {
     left.take(1).await;
     drop(left);
     stage.backend.until_dropped(1).await;
-    let stored = chat_with("m", json!({"stream": true, "store": true}));
+    let stored = chat_with("m", &json!({"stream": true, "store": true}));
     let (mut kept, id) = stream(&stage.client, &stored).await;
     kept.take(1).await;
     drop(kept);
@@ -443,7 +445,7 @@ async fn a_chat_that_is_sent_again_is_one_chat() {
     assert_eq!(text_of(&chunks(&frames), 0), "a");
     let behind = keyed(&streamed("m")).header("last-event-id", frames[0].id.clone().unwrap());
     assert_eq!(Stream::open(behind).await.rest().await, frames[1..]);
-    let (status, reused) = Client::json(keyed(&chat_with("m", json!({"n": 2})))).await;
+    let (status, reused) = Client::json(keyed(&chat_with("m", &json!({"n": 2})))).await;
     assert_eq!((status, &reused["error"]["code"]), (409, &json!("idempotency_key_reused")));
     let other_api = json!({"model": "m", "input": "Hello wide world"});
     let (status, _) =
@@ -465,7 +467,7 @@ async fn what_is_wrong_with_a_chat_is_named() {
         (json!({"stream_options": {"include_usage": 1}}), "stream_options.include_usage"),
         (json!({"background": true}), "background"),
     ] {
-        let (status, reply) = post(&client, &chat_with("demo", fields)).await;
+        let (status, reply) = post(&client, &chat_with("demo", &fields)).await;
         assert_eq!(
             (status, &reply["error"]["param"], &reply["error"]["type"]),
             (400, &json!(param), &json!("invalid_request_error"))
@@ -517,13 +519,12 @@ async fn a_chat_that_is_thought_over_is_one_stream() {
     let gate = Gate::new();
     let acts = [vec![Act::Send("".into()), Act::Await(gate.clone())], answer(["late"])].concat();
     let stage = Stage::with("m", acts).await;
-    let opening = tokio::spawn({
-        let client = stage.client.clone();
-        async move { stream(&client, &streamed("m")).await.0 }
-    });
+    let mut opening = JoinSet::new();
+    let client = stage.client.clone();
+    opening.spawn(async move { stream(&client, &streamed("m")).await.0 });
     until("the backend is asked", async || (!stage.backend.asked().is_empty()).then_some(())).await;
     gate.open();
-    let mut found = opening.await.unwrap();
+    let mut found = opening.join_next().await.unwrap().unwrap();
     let mut pieces = Vec::new();
     while let Some(piece) = found.piece().await {
         pieces.push(piece);

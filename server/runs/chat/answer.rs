@@ -264,19 +264,19 @@ mod tests {
         Ok(serde_json::to_value(answer.choices()).unwrap())
     }
 
-    fn delta(delta: Value) -> Value {
+    fn delta(delta: &Value) -> Value {
         json!({"choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
     }
 
     #[test]
     fn text_grows_and_what_is_said_once_does_not() {
         let chunks = [
-            delta(json!({"role": "assistant", "content": ""})),
+            delta(&json!({"role": "assistant", "content": ""})),
             delta(
                 json!({"role": "assistant", "content": "a", "reasoning_content": "x", "new": {"t": "p", "n": 1}}),
             ),
-            delta(json!({"content": "b", "reasoning_content": "y", "new": {"t": "q", "n": 2}, "list": [1]})),
-            delta(json!({"content": null, "list": [2]})),
+            delta(&json!({"content": "b", "reasoning_content": "y", "new": {"t": "q", "n": 2}, "list": [1]})),
+            delta(&json!({"content": null, "list": [2]})),
         ];
         let message = json!({
             "role": "assistant", "content": "ab", "refusal": null, "reasoning_content": "xy", "new": {"t": "pq", "n": 2}, "list": [1, 2],
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn calls_are_told_apart_by_number_or_by_id() {
-        let call = |call: Value| delta(json!({ "tool_calls": [call] }));
+        let call = |call: Value| delta(&json!({ "tool_calls": [call] }));
         let begin = |id: &str, name: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": ""}});
         let whole = |id: &str, name: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
         let numbered = |index: u64, mut call: Value| {
@@ -351,7 +351,7 @@ mod tests {
         assert!(answer(&many(MAX_CHOICES)).is_ok());
         assert!(answer(&many(MAX_CHOICES + 1)).is_err());
         let calls: Vec<Value> = (0..=MAX_TOOL_CALLS)
-            .map(|index| delta(json!({"tool_calls": [{"index": index, "id": index.to_string()}]})))
+            .map(|index| delta(&json!({"tool_calls": [{"index": index, "id": index.to_string()}]})))
             .collect();
         assert!(answer(&calls).is_err());
         let mut answer = Answer::default();
