@@ -6,6 +6,9 @@ pub const OWNER: &str = "x-tidemark-owner";
 /// The id of a request: taken over if it is well-formed, made otherwise; on every reply.
 pub const REQUEST_ID: &str = "x-request-id";
 
+/// The address of the client, from a bridge that the gateway trusts as a proxy.
+pub const CLIENT: &str = "x-forwarded-for";
+
 /// The id of the response that a reply is about.
 pub const RESPONSE_ID: &str = "x-tidemark-response-id";
 

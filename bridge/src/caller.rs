@@ -7,8 +7,9 @@ use http::{Extensions, HeaderMap, HeaderName, header};
 use tidemark_proto::names;
 use tonic::metadata::MetadataMap;
 
-const CARRIED: [HeaderName; 3] = [
+const CARRIED: [HeaderName; 4] = [
     header::AUTHORIZATION,
+    HeaderName::from_static(names::CLIENT),
     HeaderName::from_static(names::OWNER),
     HeaderName::from_static(names::REQUEST_ID),
 ];
@@ -57,6 +58,7 @@ mod tests {
             .header("authorization", "Bearer b")
             .header("x-tidemark-owner", "ada")
             .header("x-request-id", "req-1")
+            .header("x-forwarded-for", "203.0.113.7")
             .header("cookie", "secret")
             .header("grpc-timeout", "1S")
             .extension(Mark(7))
@@ -69,7 +71,7 @@ mod tests {
         let mut names: Vec<_> =
             call.metadata().clone().into_headers().keys().map(ToString::to_string).collect();
         names.sort();
-        assert_eq!(names, ["authorization", "x-request-id", "x-tidemark-owner"]);
+        assert_eq!(names, ["authorization", "x-forwarded-for", "x-request-id", "x-tidemark-owner"]);
         let credentials: Vec<_> = call.metadata().get_all("authorization").iter().collect();
         assert_eq!(credentials, ["Bearer a", "Bearer b"]);
         assert_eq!(call.extensions().get::<Mark>(), Some(&Mark(7)));

@@ -38,9 +38,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::Error;
 use crate::grpc;
+use crate::limits::Quotas;
 use crate::runs::Runs;
 use crate::serve::{
-    self, Banner, Bounds, Control, Drained, Health, Listener, Record, RequestIds, Signals, Visitors,
+    self, Banner, Bounds, Control, Drained, Health, Listener, Proxies, Record, RequestIds, Signals, Visitors,
 };
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -288,7 +289,8 @@ fn public(
     let rest = tidemark_bridge::router(clients, bridge_options(config)?);
     let methods = grpc::methods().map_err(Failure::start("cannot read the contract"))?;
     let record = Record::new(methods, metrics.serve());
-    Ok(serve::app(routes, rest, &stack_options(config, clock, record)))
+    let quotas = Arc::new(Quotas::new(settings::rates(config), metrics.limits()));
+    Ok(serve::app(routes, rest, quotas, &stack_options(config, clock, record)))
 }
 
 /// What the settings mean to the bridge, in this process or alone.
@@ -305,6 +307,7 @@ fn stack_options(config: &Config, clock: Arc<dyn Clock>, record: Record) -> serv
         visitors: Visitors::new(listen, hosts, origins.clone()),
         origins,
         request_ids: RequestIds::new(move || Uuid::from_bytes(clock.new_id())),
+        proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded_header),
         record,
     }
 }

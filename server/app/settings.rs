@@ -1,13 +1,14 @@
 //! What the settings mean to each room.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use tidemark_store::Caps;
 use tidemark_store::embedded;
 
 use super::Failure;
 use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
-use crate::config::{self, Config};
+use crate::config::{self, Config, PerOwner};
+use crate::limits::{FailureRule, Rates};
 use crate::runs::{OnRestart, Options, Retention};
 
 /// For the store.
@@ -38,12 +39,33 @@ pub(super) fn runs(config: &Config) -> Options {
             config::OnRestart::Retry => OnRestart::Retry,
         },
         max_live: count(limits.live),
-        max_live_per_owner: limits.live_per_owner.map(count),
+        max_live_per_owner: live_per_owner(config).map(count),
         max_output_bytes: limits.output.as_usize(),
         retention: Retention { responses: Some(retention.responses), unstored: Some(retention.unstored) },
         min_free_bytes: Some(store.min_free.get()),
         ..Options::default()
     }
+}
+
+/// The most live responses of one owner.
+fn live_per_owner(config: &Config) -> Option<NonZeroU32> {
+    match (config.limits.live_per_owner, config.auth) {
+        (PerOwner::Max(count), _) => Some(count),
+        // Whoever may call may be any owner.
+        (PerOwner::Off, _) | (PerOwner::Auto, config::Auth::Off) => None,
+    }
+}
+
+/// For the limit on wrong credentials: also from this machine itself, if a proxy there may speak for others.
+pub(super) fn failures(config: &Config) -> Option<FailureRule> {
+    let (limits, loopback) = (&config.limits, !config.server.trusted_proxies.is_empty());
+    limits.auth_failures.map(|allowed| FailureRule { allowed, lock: limits.auth_lock, loopback })
+}
+
+/// For the limit on calls.
+pub(super) fn rates(config: &Config) -> Rates {
+    let config::Limits { rate_creates, rate_responses, rate_models, rate_admin, .. } = config.limits;
+    Rates { creates: rate_creates, responses: rate_responses, models: rate_models, admin: rate_admin }
 }
 
 /// For the backends.

@@ -1,10 +1,11 @@
 //! One line in the log for every call, when its reply has ended, and one more in the count of calls.
 //!
-//! It owns what the line says: id, method, route, status, time. It must never hold a query, a body or a credential.
+//! It owns what the line says: id, area, method, route, status, time, who called, and whether a proxy spoke for it. It must
+//! never hold a query, a body, a credential or an address. The area is found here, for those behind it too.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -17,8 +18,11 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::forwarded::Client;
 use super::refusal::Surface;
 use super::request_id::RequestId;
+use crate::auth::Principal;
+use crate::limits::Area;
 use crate::telemetry::{CallLabel, ServeMeters};
 
 /// The header or trailer that holds the status of a gRPC call.
@@ -56,9 +60,25 @@ impl Record {
     }
 }
 
+/// Where the principal is noted for the log once it is known: in the request's extensions, so that a call that is given up before
+/// its reply has one too.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Caller(Arc<OnceLock<Principal>>);
+
+impl Caller {
+    /// Notes who is calling; the first word counts.
+    pub(super) fn note(&self, principal: &Principal) {
+        let _ = self.0.set(principal.clone());
+    }
+}
+
 /// Logs and counts the call when its reply has ended, or has been given up.
-pub(super) async fn log(State(record): State<Record>, request: Request, next: Next) -> Response {
+pub(super) async fn log(State(record): State<Record>, mut request: Request, next: Next) -> Response {
     let mut line = Line::begin(&request, record);
+    request.extensions_mut().insert(line.caller.clone());
+    if let Some(area) = line.area {
+        request.extensions_mut().insert(area);
+    }
     let reply = next.run(request).await;
     line.status = reply.status();
     line.read_grpc_status(reply.headers());
@@ -69,6 +89,9 @@ pub(super) async fn log(State(record): State<Record>, request: Request, next: Ne
 #[derive(Debug)]
 struct Line {
     request_id: String,
+    area: Option<Area>,
+    caller: Caller,
+    forwarded: Option<&'static str>,
     method: Method,
     route: String,
     retry_count: Option<u32>,
@@ -84,10 +107,14 @@ impl Line {
     fn begin(request: &Request, record: Record) -> Self {
         let id = request.extensions().get::<RequestId>();
         let is_grpc = matches!(Surface::of(request.headers()), Surface::Grpc(_));
+        let route = record.route(request, is_grpc);
         Self {
             request_id: id.map(|id| id.as_str().to_owned()).unwrap_or_default(),
+            area: Area::of(request.method(), &route),
+            caller: Caller::default(),
+            forwarded: request.extensions().get::<Client>().map(|client| client.forwarded.name()),
             method: request.method().clone(),
-            route: record.route(request, is_grpc),
+            route,
             retry_count: retry_count(request),
             begun: Instant::now(),
             status: StatusCode::OK,
@@ -119,6 +146,9 @@ impl Drop for Line {
     fn drop(&mut self) {
         tracing::info!(
             request_id = self.request_id,
+            area = self.area.map(Area::name),
+            owner = self.caller.0.get().map(|principal| principal.owner().as_str()),
+            forwarded = self.forwarded,
             method = %self.method,
             route = self.route,
             status = self.status.as_u16(),

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use tidemark_proto::names::OWNER;
 use tidemark_store::Owner;
 
+use super::completion::Caller;
 use super::refusal::Surface;
 use crate::auth::Principal;
 use crate::error::Error;
@@ -17,7 +18,11 @@ use crate::error::Error;
 pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     match owner(request.headers()) {
         Ok(owner) => {
-            request.extensions_mut().insert(Principal::local(owner));
+            let principal = Principal::local(owner);
+            if let Some(caller) = request.extensions().get::<Caller>() {
+                caller.note(&principal);
+            }
+            request.extensions_mut().insert(principal);
             next.run(request).await
         }
         Err(error) => Surface::of(request.headers()).refuse(&error),
