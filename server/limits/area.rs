@@ -84,7 +84,7 @@ mod tests {
             (Method::POST, "ResponsesService/Cancel", "/responses/{id}/cancel", Area::Responses),
             (Method::GET, "ResponsesService/List", "/responses", Area::Responses),
             (Method::GET, "SessionsService/ListHistory", "/sessions/{key}/history", Area::Responses),
-            (Method::GET, "ModelsService/List", "/models", Area::Models),
+            (Method::GET, "ModelsService/ListModels", "/models", Area::Models),
             (Method::POST, "KeysService/Create", "/keys", Area::Admin),
             (Method::DELETE, "GrantsService/Revoke", "/oauth2/sessions/{id}", Area::Admin),
         ] {

@@ -146,7 +146,7 @@ mod tests {
 
     const ORIGIN: &str = "https://app.example";
     const HEALTH: &str = "/grpc.health.v1.Health/Check";
-    const MODELS: &str = "/tidemark.v1.ModelsService/List";
+    const MODELS: &str = "/tidemark.v1.ModelsService/ListModels";
 
     fn stack() -> Router {
         stack_for(vec![ORIGIN.to_owned()], ServeMeters::default())
@@ -160,7 +160,7 @@ mod tests {
         let rest = Router::new()
             .route("/owner/{id}", get(|request: Request| async move { owner_of(&request) }))
             .route("/v1/models", get(|| async { ([("cache-control", "private")], "models") }))
-            .route("/tidemark.v1.ModelsService/List", post(|| async { "models" }))
+            .route("/tidemark.v1.ModelsService/ListModels", post(|| async { "models" }))
             .route("/panic", get(|| async { panic!("on purpose") as StatusCode }))
             .route("/tidemark.v1.Test/Panic", post(|| async { panic!("on purpose") as StatusCode }))
             .fallback(|| async { (StatusCode::NOT_FOUND, "rest fallback") });

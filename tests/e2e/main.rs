@@ -17,6 +17,7 @@ mod grpc;
 mod limits;
 mod long;
 mod owners;
+mod rates;
 mod readers;
 mod restarts;
 mod resumes;
