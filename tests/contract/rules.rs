@@ -6,10 +6,12 @@ use std::ops::RangeInclusive;
 use crate::tree::read;
 
 /// The rules of what is built so far, by family. W-26 comes with the compaction of D-19.
-const RULES: [(&str, &[RangeInclusive<u32>]); 4] = [
+const RULES: [(&str, &[RangeInclusive<u32>]); 6] = [
     ("D", &[1..=18, 20..=30, 32..=32, 36..=38, 41..=41]),
-    ("S", &[1..=3, 10..=11]),
-    ("U", &[15..=16]),
+    ("O", &[6..=6, 10..=10, 27..=27]),
+    ("R", &[10..=19]),
+    ("S", &[1..=3, 7..=7, 10..=11]),
+    ("U", &[5..=5, 15..=16, 20..=20, 23..=24]),
     ("W", &[1..=9, 12..=25, 27..=28, 30..=31]),
 ];
 
