@@ -42,7 +42,7 @@ const fn row(code: &'static str, grpc: Code, http: u16, kind: &'static str, retr
 
 impl ErrorCode {
     /// Every code that can be sent.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidRequest,
         Self::InvalidCursor,
         Self::ConflictingCursor,
@@ -72,6 +72,7 @@ impl ErrorCode {
         Self::Internal,
         Self::ForbiddenOrigin,
         Self::RequestTimeout,
+        Self::AmbiguousCredentials,
     ];
 
     /// The row of this code. `Unspecified` reads as `internal`.
@@ -81,6 +82,9 @@ impl ErrorCode {
             Self::InvalidCursor => row("invalid_cursor", Code::InvalidArgument, 400, INVALID, Retry::Never),
             Self::ConflictingCursor => {
                 row("conflicting_cursor", Code::InvalidArgument, 400, INVALID, Retry::Never)
+            }
+            Self::AmbiguousCredentials => {
+                row("ambiguous_credentials", Code::InvalidArgument, 400, INVALID, Retry::Never)
             }
             Self::Unauthorized => {
                 row("unauthorized", Code::Unauthenticated, 401, "authentication_error", Retry::Never)

@@ -2,10 +2,12 @@
 
 use std::num::NonZeroUsize;
 
+use secrecy::ExposeSecret as _;
 use tidemark_store::Caps;
 use tidemark_store::embedded;
 
 use super::Failure;
+use crate::auth::{Digest, Mode};
 use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
 use crate::config::{self, Config};
 use crate::runs::{OnRestart, Options, Retention};
@@ -43,6 +45,17 @@ pub(super) fn runs(config: &Config) -> Options {
         retention: Retention { responses: Some(retention.responses), unstored: Some(retention.unstored) },
         min_free_bytes: Some(store.min_free.get()),
         ..Options::default()
+    }
+}
+
+/// For the check of credentials.
+pub(super) fn auth(auth: &config::Auth) -> Mode {
+    match auth {
+        config::Auth::Off => Mode::Off,
+        config::Auth::Keys(keys) => {
+            let digest = |secret: &config::Secret| Digest::of(secret.0.expose_secret().as_bytes());
+            Mode::Keys { operator: keys.operator.as_ref().map(digest) }
+        }
     }
 }
 

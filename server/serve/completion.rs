@@ -19,6 +19,7 @@ use tonic::Code;
 
 use super::refusal::Surface;
 use super::request_id::RequestId;
+use crate::auth::Credential;
 use crate::telemetry::{CallLabel, ServeMeters};
 
 /// The header or trailer that holds the status of a gRPC call.
@@ -61,6 +62,7 @@ pub(super) async fn log(State(record): State<Record>, request: Request, next: Ne
     let mut line = Line::begin(&request, record);
     let reply = next.run(request).await;
     line.status = reply.status();
+    line.credential = reply.extensions().get::<Credential>().cloned();
     line.read_grpc_status(reply.headers());
     reply.map(|body| Body::new(Logged { body, line }))
 }
@@ -74,6 +76,7 @@ struct Line {
     retry_count: Option<u32>,
     begun: Instant,
     status: StatusCode,
+    credential: Option<Credential>,
     is_grpc: bool,
     grpc_status: Option<i32>,
     whole: bool,
@@ -91,6 +94,7 @@ impl Line {
             retry_count: retry_count(request),
             begun: Instant::now(),
             status: StatusCode::OK,
+            credential: None,
             is_grpc,
             grpc_status: None,
             whole: false,
@@ -121,6 +125,7 @@ impl Drop for Line {
             request_id = self.request_id,
             method = %self.method,
             route = self.route,
+            credential = self.credential.as_ref().map(tracing::field::display),
             status = self.status.as_u16(),
             grpc_status = self.grpc_status,
             retry_count = self.retry_count,

@@ -18,6 +18,8 @@ mod request_id;
 mod shutdown;
 mod stack;
 mod stall;
+#[cfg(test)]
+mod tests;
 
 pub use admin::{Health, admin};
 pub use banner::{Banner, BridgeBanner};

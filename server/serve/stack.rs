@@ -9,7 +9,6 @@ use axum::response::Response;
 use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use http::{HeaderName, HeaderValue, Method};
 use tidemark_proto::names::{REQUEST_ID, RESPONSE_ID, RETRY_AFTER_MS};
-use tidemark_proto::v1::ErrorCode;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 use tower::ServiceExt;
@@ -17,10 +16,10 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use super::completion::{self, Record};
 use super::origin::{Visitors, guard};
-use super::refusal::Surface;
+use super::refusal::{Surface, no_such_method};
 use super::request_id::{RequestIds, assign};
 use super::{identity, panics};
-use crate::error::Error;
+use crate::auth::Access;
 use crate::grpc::name_faults;
 
 /// What a page of another origin may read of a reply, besides what every page may.
@@ -37,8 +36,8 @@ const EXPOSED: [&str; 7] = [
 /// How the stack is set.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Which hosts and origins may call.
-    pub visitors: Visitors,
+    /// Which hosts and origins may call; absent = all, because callers must show a credential.
+    pub visitors: Option<Visitors>,
     /// Pages of these origins may read the replies, as browsers send them.
     pub origins: Vec<String>,
     /// Where the ids of requests come from.
@@ -50,13 +49,13 @@ pub struct Options {
 /// Everything that the public port serves. `rest` brings the fallback for unknown REST paths; an unknown gRPC method is
 /// answered here.
 ///
-/// From the outside in: request id, log line, panics, host and origin, CORS, principal, routes.
-pub fn app(grpc: Routes, rest: Router, options: &Options) -> Router {
+/// From the outside in: request id, log line, panics, host and origin, CORS, principal and scope, routes.
+pub fn app(grpc: Routes, rest: Router, access: Access, options: &Options) -> Router {
     // grpc-web is laid over the gRPC routes alone: over HTTP/1.1 it refuses every other call.
     let grpc = grpc.into_axum_router().reset_fallback();
     let grpc = grpc.route_layer(from_fn(name_faults)).route_layer(GrpcWebLayer::new());
     let routes = grpc.merge(rest).layer(from_fn(unknown_method));
-    outer(routes.layer(from_fn(identity::identify)), options)
+    outer(routes.layer(from_fn_with_state(access, identity::identify)), options)
 }
 
 /// Everything that the port of a bridge serves whose gateway is elsewhere. Its callers have no principal here: the gateway finds
@@ -67,8 +66,12 @@ pub fn rest(rest: Router, options: &Options) -> Router {
 
 /// The layers before it is known who is calling.
 fn outer(routes: Router, options: &Options) -> Router {
-    with_cors(routes, &options.origins)
-        .layer(from_fn_with_state(options.visitors.clone(), guard))
+    let routes = with_cors(routes, &options.origins);
+    let guarded = match &options.visitors {
+        Some(visitors) => routes.layer(from_fn_with_state(visitors.clone(), guard)),
+        None => routes,
+    };
+    guarded
         .layer(from_fn(panics::contain))
         .layer(from_fn_with_state(options.record.clone(), completion::log))
         .layer(from_fn_with_state(options.request_ids.clone(), assign))
@@ -97,8 +100,9 @@ async fn plain_options(State(routes): State<Router>, request: Request, next: Nex
 
 async fn unknown_method(request: Request, next: Next) -> Response {
     match Surface::of(request.headers()) {
-        surface @ Surface::Grpc(_) if request.extensions().get::<MatchedPath>().is_none() => surface
-            .refuse(&Error::new(ErrorCode::MethodNotAllowed, "there is no such gRPC service or method")),
+        surface @ Surface::Grpc(_) if request.extensions().get::<MatchedPath>().is_none() => {
+            surface.refuse(&no_such_method())
+        }
         _ => next.run(request).await,
     }
 }
@@ -122,14 +126,19 @@ mod tests {
     use http::{StatusCode, Version};
     use http_body_util::BodyExt;
     use tidemark_proto::names::OWNER;
+    use tidemark_store::Caps;
+    use tidemark_store::memory::MemoryStore;
     use tonic::{Code, Status};
     use uuid::Uuid;
 
     use super::*;
-    use crate::auth::Principal;
+    use crate::auth::{Directory, Mode, Principal};
+    use crate::runs::testing::TestClock;
+    use crate::tasks::Tasks;
     use crate::telemetry::{CallLabel, ServeMeters};
 
     const ORIGIN: &str = "https://app.example";
+    const METHOD: &str = "/tidemark.v1.ResponsesService/Get";
     const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
     fn stack() -> Router {
@@ -140,15 +149,20 @@ mod tests {
         let rest = Router::new()
             .route("/owner/{id}", get(|request: Request| async move { owner_of(&request) }))
             .route("/panic", get(|| async { panic!("on purpose") as StatusCode }))
-            .route("/tidemark.v1.Test/Panic", post(|| async { panic!("on purpose") as StatusCode }))
+            .route(METHOD, post(|| async { panic!("on purpose") as StatusCode }))
             .fallback(|| async { (StatusCode::NOT_FOUND, "rest fallback") });
         let (_reporter, health) = tonic_health::server::health_reporter();
-        app(Routes::new(health), rest, &options(origins, meters))
+        app(Routes::new(health), rest, access(), &options(origins, meters))
+    }
+
+    fn access() -> Access {
+        let store = Arc::new(MemoryStore::new(Caps::default()));
+        Access::new(Mode::Off, Directory::new(store, Arc::new(TestClock::default()), Tasks::new()))
     }
 
     fn options(origins: Vec<String>, meters: ServeMeters) -> Options {
         Options {
-            visitors: Visitors::new("127.0.0.1".parse().unwrap(), Vec::new(), origins.clone()),
+            visitors: Some(Visitors::new("127.0.0.1".parse().unwrap(), Vec::new(), origins.clone())),
             origins,
             request_ids: RequestIds::new(|| Uuid::from_u128(7)),
             record: Record::new([HEALTH.to_owned()], meters),
@@ -204,8 +218,7 @@ mod tests {
         let reply = call(Method::GET, "/panic", &[]).await;
         assert_eq!((reply.status(), id_of(&reply).len()), (StatusCode::INTERNAL_SERVER_ERROR, 36));
         assert!(text(reply).await.contains("\"code\":\"internal\""));
-        let reply =
-            call(Method::POST, "/tidemark.v1.Test/Panic", &[("content-type", "application/grpc")]).await;
+        let reply = call(Method::POST, METHOD, &[("content-type", "application/grpc")]).await;
         assert_eq!(Status::from_header_map(reply.headers()).unwrap().code(), Code::Internal);
     }
 
