@@ -43,7 +43,7 @@ const fn row(code: &'static str, grpc: Code, http: u16, kind: &'static str, retr
 
 impl ErrorCode {
     /// Every code that can be sent.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::InvalidRequest,
         Self::InvalidCursor,
         Self::ConflictingCursor,
@@ -73,6 +73,7 @@ impl ErrorCode {
         Self::Internal,
         Self::ForbiddenOrigin,
         Self::RequestTimeout,
+        Self::AmbiguousCredentials,
         Self::AuthRateLimited,
         Self::RateLimited,
     ];
@@ -84,6 +85,9 @@ impl ErrorCode {
             Self::InvalidCursor => row("invalid_cursor", Code::InvalidArgument, 400, INVALID, Retry::Never),
             Self::ConflictingCursor => {
                 row("conflicting_cursor", Code::InvalidArgument, 400, INVALID, Retry::Never)
+            }
+            Self::AmbiguousCredentials => {
+                row("ambiguous_credentials", Code::InvalidArgument, 400, INVALID, Retry::Never)
             }
             Self::Unauthorized => {
                 row("unauthorized", Code::Unauthenticated, 401, "authentication_error", Retry::Never)

@@ -22,6 +22,7 @@ struct Inner {
     response_id: Option<String>,
     cause: Option<String>,
     quote: Option<String>,
+    scope: Option<&'static str>,
 }
 
 impl Error {
@@ -36,6 +37,7 @@ impl Error {
             response_id: None,
             cause: None,
             quote: None,
+            scope: None,
         }))
     }
 
@@ -95,6 +97,13 @@ impl Error {
         self
     }
 
+    /// Names the scope that is missing.
+    #[must_use]
+    pub fn with_scope(mut self, scope: &'static str) -> Self {
+        self.0.scope = Some(scope);
+        self
+    }
+
     /// What the log may hold: the code alone for a mistake of the caller, because the message may repeat what the caller sent.
     pub fn for_log(&self) -> String {
         let of_the_caller = (400..500).contains(&self.0.code.row().http);
@@ -114,6 +123,11 @@ impl Error {
     /// The field or parameter that is wrong.
     pub fn param(&self) -> Option<&str> {
         self.0.param.as_deref()
+    }
+
+    /// The scope that is missing.
+    pub fn scope(&self) -> Option<&'static str> {
+        self.0.scope
     }
 
     /// When another try makes sense.

@@ -70,6 +70,7 @@ fn run(
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {
             let code = match failure {
+                Failure::NoCredentials => exit::USAGE,
                 Failure::Open(_) | Failure::Store(_) => exit::STORE,
                 Failure::Listen { .. }
                 | Failure::System { .. }

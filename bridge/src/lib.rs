@@ -19,4 +19,6 @@ mod sse;
 
 pub use clients::Clients;
 pub use error::error_reply;
-pub use router::{BodyLimitTooLarge, DEFAULT_BODY_LIMIT, MAX_BODY_LIMIT, Options, router};
+pub use router::{
+    BodyLimitTooLarge, DEFAULT_BODY_LIMIT, MAX_BODY_LIMIT, Options, ROUTES, Route, VERSION, router,
+};

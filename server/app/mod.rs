@@ -33,15 +33,17 @@ use uuid::Uuid;
 pub use bridge::bridge;
 pub use gateway::{Gateway, NoGateway};
 
+use crate::auth::{Access, Directory};
 use crate::backends::Pool;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Auth, Config, KeysAuth};
 use crate::error::Error;
 use crate::grpc;
-use crate::limits::Quotas;
+use crate::limits::{Failures, Quotas};
 use crate::runs::Runs;
 use crate::serve::{
-    self, Banner, Bounds, Control, Drained, Health, Listener, Proxies, Record, RequestIds, Signals, Visitors,
+    self, Banner, Bounds, Control, Drained, Gate, Health, Listener, Proxies, Record, RequestIds, Signals,
+    Visitors,
 };
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -83,6 +85,12 @@ pub enum Failure {
     /// The server was asked to stop and something did not end.
     #[error("not everything ended within {} s after the last wait", .0.as_secs())]
     Stuck(Duration),
+    /// Callers must show a credential, and there is none.
+    #[error(
+        "auth.mode is \"keys\", but there is no key and no operator's secret: nobody could call. Make a key with `tidemark keys \
+         create --data-dir`, or set TIDEMARK_OPERATOR_SECRET"
+    )]
+    NoCredentials,
     /// A part could not be made, or an earlier process's responses could not be ended.
     #[error("{what}: {error}")]
     Start {
@@ -175,9 +183,10 @@ impl App {
         let admin = admin.map(|listener| Served::start(&tasks, listener, pages));
         let store = open(config).await?;
         metrics.watch(Arc::clone(&store));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let access = access(config, &store, &clock, &tasks).await?;
         let pool =
             Pool::new(settings::backends(config)?).map_err(Failure::start("cannot use the backends"))?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let runs = Runs::new(
             Arc::clone(&store),
             Arc::new(pool),
@@ -193,7 +202,7 @@ impl App {
         }
         let (routes, reporter) =
             grpc::routes(runs.clone()).await.map_err(Failure::start("cannot make the services"))?;
-        let app = public(config, routes, &runs, clock, &metrics)?;
+        let app = public(config, routes, &runs, access, clock, &metrics)?;
         let public = Served::start(&tasks, listener, app);
         let sweeper = runs.clone();
         tasks.spawn(async move { sweeper.sweep().await });
@@ -269,6 +278,22 @@ async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     Ok(Arc::new(opened.map_err(Failure::start("opening the store panicked"))??))
 }
 
+/// The check of credentials. Where nobody could ever pass it, there is nothing to serve (D-32).
+async fn access(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> Result<Access, Failure> {
+    let directory = Directory::new(Arc::clone(store), Arc::clone(clock), tasks.clone());
+    if let Auth::Keys(KeysAuth { operator: None }) = &config.auth
+        && directory.is_empty().await.map_err(Failure::start("cannot look for keys"))?
+    {
+        return Err(Failure::NoCredentials);
+    }
+    Ok(Access::new(settings::auth(&config.auth), directory))
+}
+
 /// Makes the index of a store anew, which no server may have open.
 ///
 /// # Errors
@@ -282,6 +307,7 @@ fn public(
     config: &Config,
     routes: Routes,
     runs: &Runs,
+    access: Access,
     clock: Arc<dyn Clock>,
     metrics: &Metrics,
 ) -> Result<Router, Failure> {
@@ -289,8 +315,12 @@ fn public(
     let rest = tidemark_bridge::router(clients, bridge_options(config)?);
     let methods = grpc::methods().map_err(Failure::start("cannot read the contract"))?;
     let record = Record::new(methods, metrics.serve());
-    let quotas = Arc::new(Quotas::new(settings::rates(config), metrics.limits()));
-    Ok(serve::app(routes, rest, quotas, &stack_options(config, clock, record)))
+    let gate = Gate::new(
+        access,
+        Failures::new(settings::failures(config), metrics.limits()),
+        Quotas::new(settings::rates(config), metrics.limits()),
+    );
+    Ok(serve::app(routes, rest, &gate, &stack_options(config, clock, record)))
 }
 
 /// What the settings mean to the bridge, in this process or alone.
@@ -303,8 +333,13 @@ fn bridge_options(config: &Config) -> Result<tidemark_bridge::Options, Failure> 
 fn stack_options(config: &Config, clock: Arc<dyn Clock>, record: Record) -> serve::Options {
     let (listen, hosts, origins) =
         (config.server.listen.ip(), config.server.hosts.clone(), config.cors.origins.clone());
+    let visitors = match config.auth {
+        Auth::Off => Some(Visitors::new(listen, hosts, origins.clone())),
+        // A page that must show a credential cannot be made to call by a stranger's.
+        Auth::Keys(_) => None,
+    };
     serve::Options {
-        visitors: Visitors::new(listen, hosts, origins.clone()),
+        visitors,
         origins,
         request_ids: RequestIds::new(move || Uuid::from_bytes(clock.new_id())),
         proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded_header),

@@ -2,14 +2,19 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
+use secrecy::ExposeSecret as _;
 use tidemark_store::Caps;
 use tidemark_store::embedded;
 
 use super::Failure;
+use crate::auth::{Digest, Mode};
 use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
 use crate::config::{self, Config, PerOwner};
 use crate::limits::{FailureRule, Rates};
 use crate::runs::{OnRestart, Options, Retention};
+
+/// The most live responses of one owner with auth on, unless the settings say otherwise (D-18).
+const LIVE_PER_OWNER: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
 /// For the store.
 pub(crate) fn store(config: &Config) -> embedded::Options {
@@ -49,8 +54,9 @@ pub(super) fn runs(config: &Config) -> Options {
 
 /// The most live responses of one owner.
 fn live_per_owner(config: &Config) -> Option<NonZeroU32> {
-    match (config.limits.live_per_owner, config.auth) {
+    match (config.limits.live_per_owner, &config.auth) {
         (PerOwner::Max(count), _) => Some(count),
+        (PerOwner::Auto, config::Auth::Keys(_)) => Some(LIVE_PER_OWNER),
         // Whoever may call may be any owner.
         (PerOwner::Off, _) | (PerOwner::Auto, config::Auth::Off) => None,
     }
@@ -66,6 +72,17 @@ pub(super) fn failures(config: &Config) -> Option<FailureRule> {
 pub(super) fn rates(config: &Config) -> Rates {
     let config::Limits { rate_creates, rate_responses, rate_models, rate_admin, .. } = config.limits;
     Rates { creates: rate_creates, responses: rate_responses, models: rate_models, admin: rate_admin }
+}
+
+/// For the check of credentials.
+pub(super) fn auth(auth: &config::Auth) -> Mode {
+    match auth {
+        config::Auth::Off => Mode::Off,
+        config::Auth::Keys(keys) => {
+            let digest = |secret: &config::Secret| Digest::of(secret.0.expose_secret().as_bytes());
+            Mode::Keys { operator: keys.operator.as_ref().map(digest) }
+        }
+    }
 }
 
 /// For the backends.

@@ -14,12 +14,13 @@ use tidemark_proto::MAX_MESSAGE_BYTES;
 use toml::de::{DeTable, DeValue};
 use tracing_subscriber::EnvFilter;
 
+use super::auth::auth;
 use super::backends::backends;
 use super::problem::Problems;
 use super::reader::{Flags, Reading, Section};
 use super::tree::{
-    Auth, Config, Cors, Durability, ForwardedHeader, Limits, Log, LogFormat, OnRestart, Retention, Runs,
-    Server, Store,
+    Config, Cors, Durability, ForwardedHeader, Limits, Log, LogFormat, OnRestart, Retention, Runs, Server,
+    Store,
 };
 use super::units::ByteSize;
 
@@ -112,25 +113,6 @@ pub fn parse(name: &str, text: &str, overrides: Overrides, env: Environment<'_>)
     Ok(Loaded { config, literals })
 }
 
-/// Refuses to serve others without auth (D-32).
-///
-/// # Errors
-/// `listen` is not a loopback address, auth is off, and the operator did not insist.
-pub fn check_exposure(config: &Config, insecure_no_auth: bool) -> Result<(), Problems> {
-    let Auth::Off = config.auth;
-    if insecure_no_auth || config.server.listen.ip().is_loopback() {
-        return Ok(());
-    }
-    let listen = config.server.listen;
-    Err(Problems::one(
-        "server.listen",
-        format!(
-            "{listen} can be reached from other machines and auth is off: everybody could read and create. Listen on \
-                 127.0.0.1, or say --insecure-no-auth if something else keeps strangers away"
-        ),
-    ))
-}
-
 pub(super) const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
@@ -141,7 +123,7 @@ pub(super) const fn hours(count: u64) -> Duration {
 
 fn config(root: Section<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let server = server(root.table("server"));
-    let auth = auth(root.table("auth"));
+    let auth = auth(root.table("auth"), env);
     let backends = backends(&root, env);
     let durability = server.as_ref().map(|server| server.durability);
     let runs = runs(root.table("runs"), durability);
@@ -230,18 +212,6 @@ fn network(found: &str) -> Result<IpNet, String> {
         return Err(format!("{found:?} names an address within a network: write \"{}\"", network.trunc()));
     }
     Ok(network)
-}
-
-fn auth(section: Section<'_, '_>) -> Option<Auth> {
-    let auth = section.string("mode", "\"off\"", |mode| match mode {
-        "off" => Ok(Auth::Off),
-        "keys" => {
-            Err("\"keys\" is not there yet: this version can only serve without auth (\"off\")".to_owned())
-        }
-        other => Err(format!("must be \"off\", found {other:?}")),
-    });
-    section.end();
-    auth
 }
 
 fn runs(section: Section<'_, '_>, durability: Option<Durability>) -> Option<Runs> {
@@ -377,7 +347,7 @@ live = 0
 live_per_owner = "none"
 output = "1TiB"
 [auth]
-mode = "keys"
+mode = "key"
 [retentoin]
 events = "1h"
 [cors]
@@ -399,7 +369,7 @@ kind = "openai"
         limits.live (line 10): must be 1 to 1000000, found 0
         limits.live_per_owner (line 11): must be a whole number, "auto" or "off", found "none"
         limits.output (line 12): "1TiB" is no size: write a whole number and B, KiB, MiB or GiB, such as "64MiB"
-        auth.mode (line 14): "keys" is not there yet: this version can only serve without auth ("off")
+        auth.mode (line 14): must be "off" or "keys", found "key"
         retentoin (line 15): is not a setting; did you mean `retention`?
         cors.origins (line 18): "https://a.example/path" is no origin: write scheme, host and port as in "https://app.example.com"; must be a list of strings, found a whole number
         log.level (line 20): "info=loud" is no level: write "info", or levels by target such as "info,tidemark=debug"
@@ -462,19 +432,6 @@ kind = "openai"
         let networks = read(text).unwrap().config.server.trusted_proxies;
         let networks: Vec<_> = networks.iter().map(ToString::to_string).collect();
         assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"]);
-    }
-
-    #[test]
-    fn a_public_address_without_auth_needs_the_operators_word() {
-        let config = |listen: &str| read(&format!("[server]\nlisten = {listen:?}")).unwrap().config;
-        for loopback in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
-            assert_eq!(check_exposure(&config(loopback), false), Ok(()), "{loopback}");
-        }
-        for public in ["0.0.0.0:1", "192.168.0.1:1", "[::]:1"] {
-            let refused = check_exposure(&config(public), false).unwrap_err().to_string();
-            assert!(refused.contains("--insecure-no-auth"), "{refused}");
-            assert_eq!(check_exposure(&config(public), true), Ok(()), "{public}");
-        }
     }
 
     #[test]

@@ -84,10 +84,19 @@ pub enum Durability {
 }
 
 /// Who may call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Auth {
     /// Everybody who reaches the listener, which is bound to loopback unless the operator insisted (D-32).
     Off,
+    /// Who shows a credential.
+    Keys(KeysAuth),
+}
+
+/// Credentials besides the keys in the store.
+#[derive(Clone, Debug)]
+pub struct KeysAuth {
+    /// The operator's secret: at least 32 characters, and no key of the gateway; absent = there is none (S-8).
+    pub operator: Option<Secret>,
 }
 
 /// A model server (D-27).
@@ -124,7 +133,7 @@ pub struct OpenAi {
     /// `http` or `https`, no credential, no query; without a slash at its end.
     pub base_url: String,
     /// Its key; absent = none is sent.
-    pub api_key: Option<ApiKey>,
+    pub api_key: Option<Secret>,
     /// Time to make a connection.
     pub connect_timeout: Duration,
     /// Time from the request to the first byte of the answer.
@@ -142,9 +151,9 @@ pub enum Dialect {
     Responses,
 }
 
-/// The key of a backend. Never shown, neither by `Debug` nor by `config print` (D-28).
+/// A secret of the operator's: visible ASCII. Never shown, neither by `Debug` nor by `config print` (D-28).
 #[derive(Clone, Debug)]
-pub struct ApiKey(pub SecretString);
+pub struct Secret(pub SecretString);
 
 /// Which models a backend serves.
 #[derive(Clone, Debug, PartialEq, Eq)]

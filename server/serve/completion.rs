@@ -15,6 +15,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tidemark_bridge::Route;
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -107,14 +108,13 @@ impl Line {
     fn begin(request: &Request, record: Record) -> Self {
         let id = request.extensions().get::<RequestId>();
         let is_grpc = matches!(Surface::of(request.headers()), Surface::Grpc(_));
-        let route = record.route(request, is_grpc);
         Self {
             request_id: id.map(|id| id.as_str().to_owned()).unwrap_or_default(),
-            area: Area::of(request.method(), &route),
+            area: area(request, is_grpc),
             caller: Caller::default(),
             forwarded: request.extensions().get::<Client>().map(|client| client.forwarded.name()),
             method: request.method().clone(),
-            route,
+            route: record.route(request, is_grpc),
             retry_count: retry_count(request),
             begun: Instant::now(),
             status: StatusCode::OK,
@@ -144,13 +144,15 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        let caller = self.caller.0.get();
         tracing::info!(
             request_id = self.request_id,
             area = self.area.map(Area::name),
-            owner = self.caller.0.get().map(|principal| principal.owner().as_str()),
+            owner = caller.map(|principal| principal.owner().as_str()),
             forwarded = self.forwarded,
             method = %self.method,
             route = self.route,
+            credential = caller.map(|principal| tracing::field::display(principal.credential())),
             status = self.status.as_u16(),
             grpc_status = self.grpc_status,
             retry_count = self.retry_count,
@@ -161,6 +163,15 @@ impl Drop for Line {
         let label = self.label();
         self.meters.calls.increment(label);
     }
+}
+
+/// The area of the method that is called, in whatever form.
+fn area(request: &Request, is_grpc: bool) -> Option<Area> {
+    if is_grpc {
+        return Area::of(request.uri().path());
+    }
+    let template = request.extensions().get::<MatchedPath>()?;
+    Route::of(request.method(), template.as_str())?.calls.first().and_then(|method| Area::of(method))
 }
 
 /// Present if a POST was sent before.

@@ -26,10 +26,17 @@ pub(super) struct Peer(pub(super) IpAddr);
 /// Who sent the request, in its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Client {
-    /// Its address; `0.0.0.0` for a call that came through no socket.
+    /// Its address.
     pub(super) address: IpAddr,
     /// How it was found.
     pub(super) forwarded: Forwarded,
+}
+
+impl Default for Client {
+    /// Of a call that came through no socket.
+    fn default() -> Self {
+        Self { address: Ipv4Addr::UNSPECIFIED.into(), forwarded: Forwarded::Absent }
+    }
 }
 
 /// What became of the word of proxies.
@@ -133,18 +140,18 @@ fn node(text: &str) -> Option<IpAddr> {
 
 /// Finds out who sent the request.
 pub(super) async fn resolve(State(proxies): State<Proxies>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0);
-    let client = proxies.client(peer, request.headers());
+    let peer = request.extensions().get::<Peer>();
+    let client = peer.map_or_else(Client::default, |peer| proxies.client(peer.0, request.headers()));
     request.extensions_mut().insert(client);
     next.run(request).await
 }
 
 /// Names the client to the gateway behind a bridge, in place of all that was said before.
 pub(super) async fn announce(mut request: Request, next: Next) -> Response {
-    let client = request.extensions().get::<Client>().map(|client| client.address.to_string());
+    let client = request.extensions().get::<Client>().copied().unwrap_or_default();
     request.headers_mut().remove(FORWARDED);
     request.headers_mut().remove(&X_FORWARDED_FOR);
-    if let Some(Ok(client)) = client.map(HeaderValue::try_from) {
+    if let Ok(client) = HeaderValue::try_from(client.address.to_string()) {
         request.headers_mut().insert(X_FORWARDED_FOR, client);
     }
     next.run(request).await

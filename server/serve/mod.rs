@@ -8,6 +8,7 @@ mod banner;
 mod completion;
 mod descriptors;
 mod forwarded;
+mod gate;
 mod headers;
 mod identity;
 mod intake;
@@ -21,12 +22,15 @@ mod request_id;
 mod shutdown;
 mod stack;
 mod stall;
+#[cfg(test)]
+mod tests;
 
 pub use admin::{Health, admin};
 pub use banner::{Banner, BridgeBanner};
 pub use completion::Record;
 pub use descriptors::connections;
 pub use forwarded::Proxies;
+pub use gate::Gate;
 pub use listener::{Bounds, Control, Listener, MAX_CONCURRENT_STREAMS};
 pub use origin::Visitors;
 pub use request_id::{RequestId, RequestIds};

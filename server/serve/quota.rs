@@ -2,9 +2,6 @@
 //!
 //! It owns whose budget a call uses, and for which area. It must never know how budgets are kept.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -12,13 +9,15 @@ use http::Extensions;
 use tokio::time::Instant;
 
 use super::forwarded::Client;
+use super::gate::Gate;
 use super::refusal::Surface;
+use crate::auth::{Credential, Principal};
 use crate::error::Error;
 use crate::limits::{Area, Holder, Quotas};
 
 /// Refuses a call whose budget is used up.
-pub(super) async fn limit(State(quotas): State<Arc<Quotas>>, request: Request, next: Next) -> Response {
-    match take(&quotas, request.extensions()) {
+pub(super) async fn limit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    match take(&gate.quotas, request.extensions()) {
         Ok(()) => next.run(request).await,
         Err(error) => Surface::of(request.headers()).refuse(&error),
     }
@@ -31,7 +30,10 @@ fn take(quotas: &Quotas, of: &Extensions) -> Result<(), Error> {
     }
 }
 
-/// With auth off a caller may name any owner, so its address counts instead.
+/// The owner that somebody vouches for. With auth off a caller may name any owner, so its address counts instead.
 fn holder(of: &Extensions) -> Holder {
-    Holder::Address(of.get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.address))
+    match of.get::<Principal>().filter(|principal| *principal.credential() != Credential::Anonymous) {
+        Some(principal) => Holder::Owner(principal.owner().clone()),
+        None => Holder::Address(of.get::<Client>().copied().unwrap_or_default().address),
+    }
 }

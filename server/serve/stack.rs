@@ -2,8 +2,6 @@
 //!
 //! It owns the order of the layers and which router takes a call. It must never know what a service does.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
@@ -11,7 +9,6 @@ use axum::response::Response;
 use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use http::{HeaderName, HeaderValue, Method};
 use tidemark_proto::names::{REQUEST_ID, RESPONSE_ID, RETRY_AFTER_MS};
-use tidemark_proto::v1::ErrorCode;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 use tower::ServiceExt;
@@ -19,13 +16,12 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use super::completion::{self, Record};
 use super::forwarded::{self, Proxies};
+use super::gate::Gate;
 use super::origin::{Visitors, guard};
-use super::refusal::Surface;
+use super::refusal::{Surface, no_such_method};
 use super::request_id::{RequestIds, assign};
 use super::{headers, identity, panics, quota};
-use crate::error::Error;
 use crate::grpc::name_faults;
-use crate::limits::Quotas;
 
 /// What a page of another origin may read of a reply, besides what every page may.
 const EXPOSED: [&str; 7] = [
@@ -41,8 +37,8 @@ const EXPOSED: [&str; 7] = [
 /// How the stack is set.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Which hosts and origins may call.
-    pub visitors: Visitors,
+    /// Which hosts and origins may call; absent = all, because callers must show a credential.
+    pub visitors: Option<Visitors>,
     /// Pages of these origins may read the replies, as browsers send them.
     pub origins: Vec<String>,
     /// Where the ids of requests come from.
@@ -57,14 +53,17 @@ pub struct Options {
 /// answered here.
 ///
 /// From the outside in (U-24): request id, headers of every reply, client address, log line, host and origin, CORS, panics,
-/// principal, quota, routes.
-pub fn app(grpc: Routes, rest: Router, quotas: Arc<Quotas>, options: &Options) -> Router {
+/// principal, quota, scope, routes.
+pub fn app(grpc: Routes, rest: Router, gate: &Gate, options: &Options) -> Router {
     // grpc-web is laid over the gRPC routes alone: over HTTP/1.1 it refuses every other call.
     let grpc = grpc.into_axum_router().reset_fallback();
     let grpc = grpc.route_layer(from_fn(name_faults)).route_layer(GrpcWebLayer::new());
     let routes = grpc.merge(rest).layer(from_fn(unknown_method));
-    let routes = routes.layer(from_fn_with_state(quotas, quota::limit)).layer(from_fn(identity::identify));
-    outer(routes, options)
+    let admitted = routes
+        .layer(from_fn(identity::authorize))
+        .layer(from_fn_with_state(gate.clone(), quota::limit))
+        .layer(from_fn_with_state(gate.clone(), identity::identify));
+    outer(admitted, options)
 }
 
 /// Everything that the port of a bridge serves whose gateway is elsewhere. Its callers have no principal here: the gateway finds
@@ -75,8 +74,12 @@ pub fn rest(rest: Router, options: &Options) -> Router {
 
 /// The layers before it is known who is calling.
 fn outer(routes: Router, options: &Options) -> Router {
-    with_cors(routes.layer(from_fn(panics::contain)), &options.origins)
-        .layer(from_fn_with_state(options.visitors.clone(), guard))
+    let routes = with_cors(routes.layer(from_fn(panics::contain)), &options.origins);
+    let guarded = match &options.visitors {
+        Some(visitors) => routes.layer(from_fn_with_state(visitors.clone(), guard)),
+        None => routes,
+    };
+    guarded
         .layer(from_fn_with_state(options.record.clone(), completion::log))
         .layer(from_fn_with_state(options.proxies.clone(), forwarded::resolve))
         .layer(map_response(headers::protect))
@@ -106,8 +109,9 @@ async fn plain_options(State(routes): State<Router>, request: Request, next: Nex
 
 async fn unknown_method(request: Request, next: Next) -> Response {
     match Surface::of(request.headers()) {
-        surface @ Surface::Grpc(_) if request.extensions().get::<MatchedPath>().is_none() => surface
-            .refuse(&Error::new(ErrorCode::MethodNotAllowed, "there is no such gRPC service or method")),
+        surface @ Surface::Grpc(_) if request.extensions().get::<MatchedPath>().is_none() => {
+            surface.refuse(&no_such_method())
+        }
         _ => next.run(request).await,
     }
 }
@@ -125,7 +129,7 @@ fn cors(origins: &[String]) -> CorsLayer {
 mod tests {
     use std::io::Write;
     use std::num::NonZeroU32;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     use axum::body::Body;
@@ -133,18 +137,23 @@ mod tests {
     use http::{StatusCode, Version};
     use http_body_util::BodyExt;
     use tidemark_proto::names::{CLIENT, OWNER};
+    use tidemark_store::Caps;
+    use tidemark_store::memory::MemoryStore;
     use tonic::{Code, Status};
     use tonic_types::StatusExt;
     use uuid::Uuid;
 
     use super::forwarded::Peer;
     use super::*;
-    use crate::auth::Principal;
+    use crate::auth::{Access, Directory, Mode, Principal};
     use crate::config::{ForwardedHeader, Rate};
-    use crate::limits::Rates;
+    use crate::limits::{Failures, Quotas, Rates};
+    use crate::runs::testing::TestClock;
+    use crate::tasks::Tasks;
     use crate::telemetry::{CallLabel, LimitMeters, ServeMeters};
 
     const ORIGIN: &str = "https://app.example";
+    const METHOD: &str = "/tidemark.v1.ResponsesService/Get";
     const HEALTH: &str = "/grpc.health.v1.Health/Check";
     const MODELS: &str = "/tidemark.v1.ModelsService/ListModels";
 
@@ -162,15 +171,26 @@ mod tests {
             .route("/v1/models", get(|| async { ([("cache-control", "private")], "models") }))
             .route("/tidemark.v1.ModelsService/ListModels", post(|| async { "models" }))
             .route("/panic", get(|| async { panic!("on purpose") as StatusCode }))
-            .route("/tidemark.v1.Test/Panic", post(|| async { panic!("on purpose") as StatusCode }))
+            .route(METHOD, post(|| async { panic!("on purpose") as StatusCode }))
             .fallback(|| async { (StatusCode::NOT_FOUND, "rest fallback") });
         let (_reporter, health) = tonic_health::server::health_reporter();
-        app(Routes::new(health), rest, Arc::new(Quotas::new(rates, LimitMeters::default())), options)
+        app(Routes::new(health), rest, &gate(rates), options)
+    }
+
+    fn gate(rates: Rates) -> Gate {
+        let store = Arc::new(MemoryStore::new(Caps::default()));
+        let directory = Directory::new(store, Arc::new(TestClock::default()), Tasks::new());
+        let meters = LimitMeters::default();
+        Gate::new(
+            Access::new(Mode::Off, directory),
+            Failures::new(None, meters.clone()),
+            Quotas::new(rates, meters),
+        )
     }
 
     fn options(origins: Vec<String>, meters: ServeMeters) -> Options {
         Options {
-            visitors: Visitors::new("127.0.0.1".parse().unwrap(), Vec::new(), origins.clone()),
+            visitors: Some(Visitors::new("127.0.0.1".parse().unwrap(), Vec::new(), origins.clone())),
             origins,
             request_ids: RequestIds::new(|| Uuid::from_u128(7)),
             proxies: Proxies::new(Vec::new(), ForwardedHeader::XForwardedFor),
@@ -227,8 +247,7 @@ mod tests {
         let reply = call(Method::GET, "/panic", &[]).await;
         assert_eq!((reply.status(), id_of(&reply).len()), (StatusCode::INTERNAL_SERVER_ERROR, 36));
         assert!(text(reply).await.contains("\"code\":\"internal\""));
-        let reply =
-            call(Method::POST, "/tidemark.v1.Test/Panic", &[("content-type", "application/grpc")]).await;
+        let reply = call(Method::POST, METHOD, &[("content-type", "application/grpc")]).await;
         assert_eq!(Status::from_header_map(reply.headers()).unwrap().code(), Code::Internal);
     }
 

@@ -95,6 +95,15 @@ impl Store for Broken {
     async fn close(&self) {
         self.0.close().await;
     }
+
+    async fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Record)>, ReadError> {
+        self.0.records(prefix, after, limit).await
+    }
 }
 
 /// Responses that a process left running: one with this document behind each set of entries.
