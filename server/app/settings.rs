@@ -119,3 +119,39 @@ fn backend(backend: &config::Backend) -> Result<Settings, Failure> {
     }
     Ok(settings)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, parse};
+
+    fn config(text: &str) -> Config {
+        parse("f", text, Overrides::default(), &|name| {
+            (name == "TIDEMARK_OPERATOR_SECRET").then(|| "x".repeat(32))
+        })
+        .unwrap()
+        .config
+    }
+
+    #[test]
+    fn an_owner_has_a_limit_of_its_own_once_owners_are_proved() {
+        let limit = |text: &str| live_per_owner(&config(text)).map(NonZeroU32::get);
+        let (keys, off) = ("[auth]\nmode = \"keys\"\n", "");
+        for (auth, setting, expected) in [
+            (off, "", None),
+            (keys, "", Some(1000)),
+            (off, "live_per_owner = 7", Some(7)),
+            (keys, "live_per_owner = 7", Some(7)),
+            (keys, "live_per_owner = \"off\"", None),
+        ] {
+            assert_eq!(limit(&format!("{auth}[limits]\n{setting}\n")), expected, "{auth}{setting}");
+        }
+    }
+
+    #[test]
+    fn behind_a_proxy_calls_from_this_machine_can_be_locked_out() {
+        assert!(!failures(&config("")).unwrap().loopback);
+        assert!(failures(&config("[server]\ntrusted_proxies = [\"10.0.0.1\"]")).unwrap().loopback);
+        assert!(failures(&config("[limits]\nauth_failures = \"off\"")).is_none());
+    }
+}

@@ -15,6 +15,7 @@ mod command_line;
 mod creates;
 mod grpc;
 mod limits;
+mod lockout;
 mod long;
 mod owners;
 mod rates;
