@@ -141,6 +141,7 @@ mod tests {
     use tidemark_store::memory::MemoryStore;
     use tonic::{Code, Status};
     use tonic_types::StatusExt;
+    use tracing::subscriber::DefaultGuard;
     use uuid::Uuid;
 
     use super::forwarded::Peer;
@@ -317,11 +318,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_log_says_whether_a_proxy_spoke_for_the_client() {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
+        let (log, _guard) = Log::begin();
         let trusting = Options {
             proxies: Proxies::new(vec!["10.0.0.0/8".parse().unwrap()], ForwardedHeader::XForwardedFor),
             ..options(Vec::new(), ServeMeters::default())
@@ -335,7 +332,7 @@ mod tests {
             let request = said.into_iter().fold(request, |request, said| request.header(CLIENT, said));
             text(stack.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()).await;
         }
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let log = log.text();
         let lines: Vec<_> = log.lines().filter(|line| line.contains("call ended")).collect();
         for (line, word) in lines.iter().zip(["trusted", "ignored", "absent"]) {
             let said = format!("area=\"models\" owner=\"anonymous-local\" forwarded=\"{word}\"");
@@ -477,6 +474,21 @@ mod tests {
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
+    impl Log {
+        /// What this thread logs from now on, as long as the guard lives.
+        fn begin() -> (Self, DefaultGuard) {
+            let log = Self::default();
+            let writer = log.clone();
+            let subscriber =
+                tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+            (log, tracing::subscriber::set_default(subscriber))
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
     impl Write for Log {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
@@ -489,11 +501,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_line_for_each_call_without_query_or_header() {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
+        let (log, _guard) = Log::begin();
         let secret = [("authorization", "Bearer hush"), (REQUEST_ID, "r1"), ("x-stainless-retry-count", "2")];
         text(call(Method::GET, "/owner/resp_1?prompt=hush", &secret).await).await;
         drop(call(Method::GET, "/owner/resp_2", &[(REQUEST_ID, "r2")]).await);
@@ -506,7 +514,7 @@ mod tests {
             .await,
         )
         .await;
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let log = log.text();
         let lines: Vec<_> = log.lines().filter(|line| line.contains("call ended")).collect();
         assert_eq!(lines.len(), 3, "{log}");
         let says = |line: usize, words: &[&str]| words.iter().all(|word| lines[line].contains(word));
