@@ -21,4 +21,4 @@ pub use tree::{
     Auth, Backend, BackendKind, Config, Cors, Dialect, Durability, KeysAuth, Limits, Log, LogFormat, Models,
     OnRestart, OpenAi, Retention, Runs, Secret, Server, Store,
 };
-pub use units::{ByteSize, spell_duration};
+pub use units::{ByteSize, parse_duration, spell_duration};
