@@ -14,7 +14,7 @@ use tidemark_proto::v1::ErrorCode;
 
 use crate::clients::Clients;
 use crate::error::{self, Failure};
-use crate::{lists, models, responses};
+use crate::{keys, lists, models, responses};
 
 /// The largest request body unless set otherwise, in bytes.
 pub const DEFAULT_BODY_LIMIT: usize = 16 << 20;
@@ -127,6 +127,42 @@ pub const ROUTES: &[Route] = &[
         path: "/responses/{id}/input_items",
         calls: &["/tidemark.v1.ResponsesService/ListInputItems"],
         handler: || get(lists::input_items),
+    },
+    Route {
+        method: Method::GET,
+        path: "/keys",
+        calls: &["/tidemark.v1.KeysService/ListKeys"],
+        handler: || get(keys::list),
+    },
+    Route {
+        method: Method::POST,
+        path: "/keys",
+        calls: &["/tidemark.v1.KeysService/CreateKey"],
+        handler: || post(keys::create),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/keys/{id}",
+        calls: &["/tidemark.v1.KeysService/DeleteKey"],
+        handler: || delete(keys::delete),
+    },
+    Route {
+        method: Method::POST,
+        path: "/keys/{id}/rotate",
+        calls: &["/tidemark.v1.KeysService/RotateKey"],
+        handler: || post(keys::rotate),
+    },
+    Route {
+        method: Method::POST,
+        path: "/keys/{id}/disable",
+        calls: &["/tidemark.v1.KeysService/DisableKey"],
+        handler: || post(keys::disable),
+    },
+    Route {
+        method: Method::POST,
+        path: "/keys/{id}/enable",
+        calls: &["/tidemark.v1.KeysService/EnableKey"],
+        handler: || post(keys::enable),
     },
     Route {
         method: Method::GET,

@@ -38,7 +38,7 @@ use crate::backends::Pool;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Auth, Config, KeysAuth};
 use crate::error::Error;
-use crate::grpc;
+use crate::grpc::{self, Services};
 use crate::limits::{Failures, Quotas};
 use crate::runs::Runs;
 use crate::serve::{
@@ -184,7 +184,8 @@ impl App {
         let store = open(config).await?;
         metrics.watch(Arc::clone(&store));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let access = access(config, &store, &clock, &tasks).await?;
+        let directory = Directory::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
+        let access = access(config, directory.clone()).await?;
         let pool =
             Pool::new(settings::backends(config)?).map_err(Failure::start("cannot use the backends"))?;
         let runs = Runs::new(
@@ -200,9 +201,10 @@ impl App {
         if recovered > 0 {
             tracing::info!(count = recovered, "responses of an earlier process were found");
         }
+        let services = Services { runs: runs.clone(), directory };
         let (routes, reporter) =
-            grpc::routes(runs.clone()).await.map_err(Failure::start("cannot make the services"))?;
-        let app = public(config, routes, &runs, access, clock, &metrics)?;
+            grpc::routes(services.clone()).await.map_err(Failure::start("cannot make the services"))?;
+        let app = public(config, routes, services, access, clock, &metrics)?;
         let public = Served::start(&tasks, listener, app);
         let sweeper = runs.clone();
         tasks.spawn(async move { sweeper.sweep().await });
@@ -272,20 +274,17 @@ impl Served {
 }
 
 /// The store. It is opened where blocking holds up nobody.
-async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+///
+/// # Errors
+/// [`Failure::Open`], [`Failure::Start`].
+pub(crate) async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     let (dir, options) = (config.server.data_dir.clone(), settings::store(config));
     let opened = spawn_blocking(move || EmbeddedStore::open(&dir, options)).await;
     Ok(Arc::new(opened.map_err(Failure::start("opening the store panicked"))??))
 }
 
 /// The check of credentials. Where nobody could ever pass it, there is nothing to serve (D-32).
-async fn access(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    clock: &Arc<dyn Clock>,
-    tasks: &Tasks,
-) -> Result<Access, Failure> {
-    let directory = Directory::new(Arc::clone(store), Arc::clone(clock), tasks.clone());
+async fn access(config: &Config, directory: Directory) -> Result<Access, Failure> {
     if let Auth::Keys(KeysAuth { operator: None }) = &config.auth
         && directory.is_empty().await.map_err(Failure::start("cannot look for keys"))?
     {
@@ -306,13 +305,12 @@ pub fn rebuild(config: &Config) -> Result<(), OpenError> {
 fn public(
     config: &Config,
     routes: Routes,
-    runs: &Runs,
+    services: Services,
     access: Access,
     clock: Arc<dyn Clock>,
     metrics: &Metrics,
 ) -> Result<Router, Failure> {
-    let clients = Clients::new(grpc::responses_server(runs.clone()), grpc::models_server(runs.clone()));
-    let rest = tidemark_bridge::router(clients, bridge_options(config)?);
+    let rest = tidemark_bridge::router(Clients::new(grpc::contract(services)), bridge_options(config)?);
     let methods = grpc::methods().map_err(Failure::start("cannot read the contract"))?;
     let record = Record::new(methods, metrics.serve());
     let gate = Gate::new(

@@ -13,7 +13,11 @@ use crate::auth::cache::{Cache, Known};
 use crate::auth::record::{self, KeyRecord, UserRecord};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::sizes::Sizes;
 use crate::tasks::Tasks;
+
+/// How large the pages of keys and users are.
+pub(super) const PAGES: Sizes = Sizes { default: 50, max: 1000 };
 
 /// The keys and users of one store. Clones share what they remember of it; nobody else may change the records.
 #[derive(Clone, Debug)]
@@ -100,6 +104,15 @@ impl Directory {
         });
         put.await.map_err(Error::internal)
     }
+}
+
+/// The owner of this name; `field` is what the caller called it.
+///
+/// # Errors
+/// `invalid_request` that names the field.
+pub fn owner_named(name: &str, field: &'static str) -> Result<Owner, Error> {
+    let refused = || format!("an owner is 1 to {} visible ASCII characters", Owner::MAX_BYTES);
+    Owner::new(name).ok_or_else(|| Error::invalid(field, refused()))
 }
 
 /// What went wrong in the store, as far as it is the caller's business. Access is never given because it cannot be checked.

@@ -9,18 +9,12 @@ use bytes::Bytes;
 use tidemark_proto::v1::ErrorCode;
 use tidemark_store::{Owner, UnixMillis};
 
-use crate::auth::directory::{Directory, unavailable};
+use crate::auth::directory::{Directory, PAGES, owner_named, unavailable};
 use crate::auth::principal::lacks;
 use crate::auth::record::{self, KeyRecord, Previous};
 use crate::auth::{Key, KeyId, Principal, Scope, Scopes};
 use crate::clock::millis;
 use crate::error::Error;
-
-/// How many keys a page has when the caller does not say.
-const DEFAULT_PAGE: u32 = 50;
-
-/// The most keys of a page.
-const MAX_PAGE: u32 = 1000;
 
 /// How many records are read at a time.
 const READ_AT_ONCE: usize = 256;
@@ -213,7 +207,7 @@ impl Directory {
             "" => None,
             id => Some(record::key_name(id.parse().map_err(|_| no_place())?)),
         };
-        let page_size = if query.page_size == 0 { DEFAULT_PAGE } else { query.page_size.min(MAX_PAGE) };
+        let page_size = PAGES.of(query.page_size);
         let room = usize::try_from(page_size).unwrap_or(usize::MAX);
         let (now, mut keys) = (self.0.clock.now(), Vec::new());
         loop {
@@ -266,20 +260,11 @@ fn listed_owner(caller: &Principal, named: &str) -> Result<Option<Owner>, Error>
     if named.is_empty() {
         return Ok((!all).then(|| caller.owner().clone()));
     }
-    let owner = owner(named)?;
+    let owner = owner_named(named, "owner")?;
     if owner != *caller.owner() {
         caller.require(Scope::ActAs).map_err(|error| error.with_param("owner"))?;
     }
     Ok(Some(owner))
-}
-
-/// The owner of this name.
-///
-/// # Errors
-/// `invalid_request` that names the field `owner`.
-pub(crate) fn owner(name: &str) -> Result<Owner, Error> {
-    let refused = || format!("an owner is 1 to {} visible ASCII characters", Owner::MAX_BYTES);
-    Owner::new(name).ok_or_else(|| Error::invalid("owner", refused()))
 }
 
 /// The key of this record, if the caller may manage it.

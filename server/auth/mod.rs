@@ -19,10 +19,10 @@ mod tests;
 mod users;
 
 pub use access::{Access, Mode, Presented};
-pub use directory::Directory;
+pub use directory::{Directory, owner_named};
 pub use key::{Digest, Key, KeyId, NoKey};
 pub use keys::{KeyInfo, KeyPage, KeyQuery, KeyState, MAX_OVERLAP, NewKey};
 pub use methods::Need;
 pub use principal::{Credential, Principal};
 pub use scope::{NoScope, Scope, Scopes};
-pub use users::UserInfo;
+pub use users::{UserInfo, UserPage};

@@ -311,11 +311,18 @@ async fn users_are_added_disabled_and_listed() {
         room.directory.add_user(&owner(name)).await.unwrap();
     }
     room.directory.disable_user(&owner("bob")).await.unwrap();
-    let users = room.directory.list_users(None, 9).await.unwrap();
-    let users: Vec<_> = users.iter().map(|user| (user.name.as_str(), user.disabled)).collect();
-    assert_eq!(users, [("ann", false), ("bob", true)]);
-    let last = room.directory.list_users(Some(&owner("ann")), 9).await.unwrap();
-    assert_eq!(last.len(), 1);
+    let list = async |after, page_size| {
+        let page = room.directory.list_users(after, page_size).await.unwrap();
+        (
+            page.users.iter().map(|user| (user.name.to_string(), user.disabled)).collect::<Vec<_>>(),
+            page.has_more,
+        )
+    };
+    let (ann, bob) = (("ann".to_owned(), false), ("bob".to_owned(), true));
+    assert_eq!(list("", 0).await, (vec![ann.clone(), bob.clone()], false));
+    assert_eq!(list("", 1).await, (vec![ann], true));
+    assert_eq!(list("ann", 1).await, (vec![bob], false));
+    assert_eq!(room.directory.list_users("a b", 0).await.unwrap_err().param(), Some("after"));
     assert!(!room.directory.add_user(&owner("bob")).await.unwrap().disabled, "added again, it is enabled");
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tidemark_proto::v1::ErrorCode;
 use tidemark_store::{Owner, UnixMillis};
 
-use crate::auth::directory::{Directory, unavailable};
+use crate::auth::directory::{Directory, PAGES, owner_named, unavailable};
 use crate::auth::record::{self, UserRecord};
 use crate::error::Error;
 
@@ -19,6 +19,17 @@ pub struct UserInfo {
     pub disabled: bool,
     /// When it was added.
     pub created_at: UnixMillis,
+}
+
+/// A page of users.
+#[derive(Clone, Debug)]
+pub struct UserPage {
+    /// In the order of their names.
+    pub users: Vec<UserInfo>,
+    /// Whether there are more after the last one.
+    pub has_more: bool,
+    /// The most users that this page could have had.
+    pub page_size: u32,
 }
 
 impl Directory {
@@ -49,15 +60,23 @@ impl Directory {
         .await
     }
 
-    /// The users whose names come after this one (absent = from the first on), in the order of names: at most `limit`.
+    /// The users in the order of their names: at most `page_size` (0 = 50, more than 1000 = 1000) after the one named `after` (empty =
+    /// from the first on).
     ///
     /// # Errors
-    /// `storage_unavailable`.
-    pub async fn list_users(&self, after: Option<&Owner>, limit: usize) -> Result<Vec<UserInfo>, Error> {
-        let after = after.map(record::user_name);
-        let found =
-            self.0.store.records(record::USERS.as_bytes(), after.as_ref().map(String::as_bytes), limit).await;
-        found.map_err(unavailable)?.into_iter().map(|(name, value)| info(&name, &value.value)).collect()
+    /// `invalid_request` for what is no name; `storage_unavailable`.
+    pub async fn list_users(&self, after: &str, page_size: u32) -> Result<UserPage, Error> {
+        let after =
+            if after.is_empty() { None } else { Some(record::user_name(&owner_named(after, "after")?)) };
+        let page_size = PAGES.of(page_size);
+        let room = usize::try_from(page_size).unwrap_or(usize::MAX);
+        // One more, to know whether there is another page.
+        let after = after.as_ref().map(String::as_bytes);
+        let found = self.0.store.records(record::USERS.as_bytes(), after, room.saturating_add(1)).await;
+        let found = found.map_err(unavailable)?;
+        let has_more = found.len() > room;
+        let users = found.into_iter().take(room).map(|(name, value)| info(&name, &value.value));
+        Ok(UserPage { users: users.collect::<Result<_, _>>()?, has_more, page_size })
     }
 }
 

@@ -21,4 +21,4 @@ pub use tree::{
     Auth, Backend, BackendKind, Config, Cors, Dialect, Durability, ForwardedHeader, KeysAuth, Limits, Log,
     LogFormat, Models, OnRestart, OpenAi, PerOwner, Retention, Runs, Secret, Server, Store,
 };
-pub use units::{ByteSize, Rate, spell_duration};
+pub use units::{ByteSize, Rate, parse_duration, spell_duration};

@@ -83,7 +83,7 @@ pub(super) fn parse_size(text: &str) -> Option<ByteSize> {
 }
 
 /// The duration that `text` spells, such as `15s`, or `None`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     parse(text, &DURATIONS).map(Duration::from_millis)
 }
 

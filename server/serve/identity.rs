@@ -17,7 +17,7 @@ use super::completion::Caller;
 use super::forwarded::Client;
 use super::gate::Gate;
 use super::refusal::{Surface, no_such_method};
-use crate::auth::{Need, Presented, Principal, Scopes, methods};
+use crate::auth::{Need, Presented, Principal, Scopes, methods, owner_named};
 use crate::error::Error;
 
 /// The scheme of the credentials that are taken.
@@ -103,9 +103,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn owner(headers: &HeaderMap) -> Result<Option<Owner>, Error> {
-    let refused =
-        || Error::invalid(OWNER, format!("an owner is 1 to {} visible ASCII characters", Owner::MAX_BYTES));
-    single(headers, OWNER)?.map(|name| Owner::new(name).ok_or_else(refused)).transpose()
+    single(headers, OWNER)?.map(|name| owner_named(name, OWNER)).transpose()
 }
 
 fn scopes(headers: &HeaderMap) -> Result<Option<Scopes>, Error> {

@@ -14,6 +14,8 @@ mod cancels;
 mod command_line;
 mod creates;
 mod grpc;
+mod keys;
+mod keys_command;
 mod limits;
 mod lockout;
 mod long;
