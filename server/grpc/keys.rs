@@ -42,7 +42,7 @@ impl KeysService for Keys {
         let new = new_key(request.get_ref()).map_err(|error| status(&error))?;
         let (key, info) = self.0.create_key(&caller, new).await.map_err(|error| status(&error))?;
         let value = key.reveal().expose_secret().to_owned();
-        Ok(Response::new(CreateKeyResponse { key: Some(shown(info)), value }))
+        Ok(Response::new(CreateKeyResponse { key: Some(shown(&info)), value }))
     }
 
     async fn list_keys(
@@ -53,7 +53,7 @@ impl KeysService for Keys {
         let ListKeysRequest { owner, page_size, after } = request.get_ref();
         let query = KeyQuery { owner, page_size: *page_size, after };
         let page = self.0.list_keys(&caller, query).await.map_err(|error| status(&error))?;
-        let keys = page.keys.into_iter().map(shown).collect();
+        let keys = page.keys.iter().map(shown).collect();
         Ok(Response::new(ListKeysResponse { keys, has_more: page.has_more, page_size: page.page_size }))
     }
 
@@ -69,7 +69,7 @@ impl KeysService for Keys {
         let rotated = self.0.rotate_key(&caller, id, overlap.unwrap_or_default()).await;
         let (key, info) = rotated.map_err(|error| status(&error))?;
         let value = key.reveal().expose_secret().to_owned();
-        Ok(Response::new(RotateKeyResponse { key: Some(shown(info)), value }))
+        Ok(Response::new(RotateKeyResponse { key: Some(shown(&info)), value }))
     }
 
     async fn disable_key(
@@ -78,7 +78,7 @@ impl KeysService for Keys {
     ) -> Result<Response<DisableKeyResponse>, Status> {
         let caller = principal(&request)?;
         let changed = self.0.set_key_disabled(&caller, &request.get_ref().id, true).await;
-        let key = Some(shown(changed.map_err(|error| status(&error))?));
+        let key = Some(shown(&changed.map_err(|error| status(&error))?));
         Ok(Response::new(DisableKeyResponse { key }))
     }
 
@@ -88,7 +88,7 @@ impl KeysService for Keys {
     ) -> Result<Response<EnableKeyResponse>, Status> {
         let caller = principal(&request)?;
         let changed = self.0.set_key_disabled(&caller, &request.get_ref().id, false).await;
-        let key = Some(shown(changed.map_err(|error| status(&error))?));
+        let key = Some(shown(&changed.map_err(|error| status(&error))?));
         Ok(Response::new(EnableKeyResponse { key }))
     }
 
@@ -163,7 +163,7 @@ fn timestamp(at: UnixMillis) -> Timestamp {
     Timestamp { seconds, nanos }
 }
 
-fn shown(info: KeyInfo) -> v1::Key {
+fn shown(info: &KeyInfo) -> v1::Key {
     let state = match info.state {
         KeyState::Active => v1::KeyState::Active,
         KeyState::Rotating => v1::KeyState::Rotating,
