@@ -11,7 +11,7 @@ use crate::auth::{Digest, Mode};
 use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
 use crate::config::{self, Config, PerOwner};
 use crate::limits::{FailureRule, Rates};
-use crate::runs::{OnRestart, Options, Retention};
+use crate::runs::{OnRepeat, OnRestart, Options, Retention};
 
 /// The most live responses of one owner with auth on, unless the settings say otherwise (D-18).
 const LIVE_PER_OWNER: NonZeroU32 = NonZeroU32::new(1000).unwrap();
@@ -43,6 +43,7 @@ pub(super) fn runs(config: &Config) -> Options {
             config::OnRestart::Fail => OnRestart::Fail,
             config::OnRestart::Retry => OnRestart::Retry,
         },
+        on_repeat: if config.idempotency.wait { OnRepeat::Wait } else { OnRepeat::Refuse },
         max_live: count(limits.live),
         max_live_per_owner: live_per_owner(config).map(count),
         max_output_bytes: limits.output.as_usize(),
