@@ -10,7 +10,7 @@ use super::Failure;
 use crate::auth::{Digest, Mode};
 use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
 use crate::config::{self, Config};
-use crate::runs::{OnRestart, Options, Retention};
+use crate::runs::{OnRepeat, OnRestart, Options, Retention};
 
 /// For the store.
 pub(crate) fn store(config: &Config) -> embedded::Options {
@@ -39,6 +39,7 @@ pub(super) fn runs(config: &Config) -> Options {
             config::OnRestart::Fail => OnRestart::Fail,
             config::OnRestart::Retry => OnRestart::Retry,
         },
+        on_repeat: if config.idempotency.wait { OnRepeat::Wait } else { OnRepeat::Refuse },
         max_live: count(limits.live),
         max_live_per_owner: limits.live_per_owner.map(count),
         max_output_bytes: limits.output.as_usize(),
