@@ -5,7 +5,10 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 
 use super::codec::Malformed;
 use super::keys::{self, Covered};
@@ -190,6 +193,27 @@ impl Index {
 
     pub(crate) fn record(&self, name: &[u8]) -> Result<Option<Record>> {
         Ok(self.db.get(keys::record(name))?.map(|value| keys::decode_record(&value)).transpose()?)
+    }
+
+    /// Records by the prefix of their keys, in the order of keys.
+    pub(crate) fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Record)>> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(keys::record(after)));
+        let first = Bound::Included(keys::record(prefix));
+        // The later of the two is where the range begins.
+        let start = if after.is_some_and(|after| after >= prefix) { from } else { first };
+        let range = self.db.range((start, Bound::Unbounded));
+        let whole = keys::record(prefix);
+        let within = range.take_while(|item| item.as_ref().map_or(true, |(key, _)| key.starts_with(&whole)));
+        let decoded = within.take(limit).map(|item| {
+            let (key, value) = item?;
+            Ok((keys::record_name(&key), keys::decode_record(&value)?))
+        });
+        decoded.collect()
     }
 
     pub(crate) fn put_record(&self, name: &[u8], record: Option<&Record>) -> Result<()> {

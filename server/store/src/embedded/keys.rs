@@ -70,6 +70,11 @@ pub(crate) fn record(name: &[u8]) -> Vec<u8> {
     key(b'r', &[name])
 }
 
+/// The name of the record with this key.
+pub(crate) fn record_name(key: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(key.get(1..).unwrap_or_default())
+}
+
 /// The id that a key of an open log, an owner or an expiry ends with.
 pub(crate) fn last_id(key: &[u8]) -> Option<LogId> {
     key.last_chunk::<16>().map(|bytes| LogId::from_bytes(*bytes))
