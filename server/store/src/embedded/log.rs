@@ -145,7 +145,7 @@ impl TailBuffer {
         let cost = payload.len() + TAIL_ENTRY_OVERHEAD;
         self.bytes += cost;
         let mut total = pool.fetch_add(cost, Ordering::Relaxed) + cost;
-        self.entries.push_back(Entry { seq, payload });
+        self.entries.push_back(Entry { first: seq, seq, payload });
         while self.bytes > MAX_TAIL_BYTES || (total > MAX_TAILS_BYTES && !self.entries.is_empty()) {
             let Some(entry) = self.entries.pop_front() else { break };
             let cost = entry.payload.len() + TAIL_ENTRY_OVERHEAD;
