@@ -24,10 +24,15 @@ const TAIL_ENTRY_OVERHEAD: usize = 64;
 /// The most bytes that all tails together hold in memory.
 pub(crate) const MAX_TAILS_BYTES: usize = 192 << 20;
 
-/// Entries of one log that lie in one frame.
+/// What a frame costs on the disk besides payloads, in bytes, about.
+const FRAME_OVERHEAD_BYTES: u64 = 48;
+
+/// Entries of one log that lie in one frame. A frame that was written over in part has an extent for each part that is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) first: Seq,
+    pub(crate) last: Seq,
+    /// How many entries cover these seqs.
     pub(crate) entries: u64,
     /// The payload bytes, in blobs too.
     pub(crate) bytes: u64,
@@ -37,18 +42,46 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// The last entry in the frame.
-    pub(crate) fn last(&self) -> Seq {
-        Seq::new(self.first.get().saturating_add(self.entries.saturating_sub(1)))
+    /// What it keeps live in its segment, in bytes, about.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.bytes.saturating_add(FRAME_OVERHEAD_BYTES).min(self.length)
     }
+}
+
+/// The frame that says where a log comes from, and holds its document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OriginAt {
+    pub(crate) lsn: Lsn,
+    /// The length of the frame.
+    pub(crate) length: u64,
+    /// The bytes of the document that lie in it.
+    pub(crate) bytes: u64,
+}
+
+impl OriginAt {
+    /// What it keeps live in its segment, in bytes, about.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.bytes.saturating_add(FRAME_OVERHEAD_BYTES).min(self.length)
+    }
+}
+
+/// Entries that were written again, and what is left of the frames that held more than these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    pub(crate) extent: Extent,
+    pub(crate) left: Option<Extent>,
+    pub(crate) right: Option<Extent>,
+    /// Whether other payloads took the place of the old ones: blobs of these go.
+    pub(crate) merged: bool,
 }
 
 /// A head, and what the store keeps beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) head: Head,
-    /// The frame that made the log; it holds the document.
-    pub(crate) created_in: (Lsn, u64),
+    pub(crate) origin: OriginAt,
+    /// Where the log was made: no frame of it lies before.
+    pub(crate) since: Lsn,
     /// The frame that changed the log last.
     pub(crate) changed_in: Lsn,
     /// Whether the log has blob files.
@@ -76,8 +109,14 @@ pub(crate) struct LogState {
     pub(crate) retained: Retained,
     /// The newest entries.
     pub(crate) tail: TailBuffer,
-    /// Frames that are not in the index yet.
+    /// Appended frames that are not in the index yet.
     pub(crate) unindexed: Vec<Extent>,
+    /// What was written again and is not so in the index yet. It was in the index before: until then that is read.
+    pub(crate) rewritten: Vec<Rewritten>,
+    /// Where entries were written again last, durable or not; zero = not since the log is in memory.
+    pub(crate) rewritten_in: Lsn,
+    /// How often entries were written again that the index does not have yet, durable or not.
+    pub(crate) rewriting: usize,
     /// The frames of the last, not yet full record of extents in the index.
     pub(crate) open_extents: Vec<Extent>,
     /// The watermark up to which the index has dropped extents.
@@ -111,6 +150,9 @@ impl LogState {
             retained: Retained::default(),
             tail: TailBuffer::default(),
             unindexed: Vec::new(),
+            rewritten: Vec::new(),
+            rewritten_in: Lsn(0),
+            rewriting: 0,
             open_extents: Vec::new(),
             indexed_watermark,
             dirty: false,
@@ -145,7 +187,7 @@ impl TailBuffer {
         let cost = payload.len() + TAIL_ENTRY_OVERHEAD;
         self.bytes += cost;
         let mut total = pool.fetch_add(cost, Ordering::Relaxed) + cost;
-        self.entries.push_back(Entry { seq, payload });
+        self.entries.push_back(Entry { first: seq, seq, payload });
         while self.bytes > MAX_TAIL_BYTES || (total > MAX_TAILS_BYTES && !self.entries.is_empty()) {
             let Some(entry) = self.entries.pop_front() else { break };
             let cost = entry.payload.len() + TAIL_ENTRY_OVERHEAD;
@@ -238,6 +280,15 @@ impl Logs {
     fn pin(self: &Arc<Self>, log: &Arc<Log>) -> Pin {
         log.pins.fetch_add(1, Ordering::Relaxed);
         Pin { log: Arc::clone(log), logs: Arc::clone(self) }
+    }
+
+    /// Takes out every log that nothing pins: the index has them all.
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.logs.retain(|_, log| log.pins.load(Ordering::Acquire) > 0);
+            shard.removals += 1;
+        }
     }
 
     /// The log, if memory holds it.
