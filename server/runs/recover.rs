@@ -167,7 +167,7 @@ async fn last_append(shared: &Shared, id: ResponseId, head: &Head, fault: &Error
         expected_last: head.frontier.committed,
         status: Some(status.to_byte()),
         entries: outbox.take(),
-        close: Some(Close { expires_at: shared.expiry(document.store) }),
+        close: Some(Close { compacts_at: None, expires_at: shared.expiry(document.store) }),
     })
 }
 

@@ -244,7 +244,7 @@ impl Run {
             expected_last: self.head.frontier.committed,
             status: Some(status.to_byte()),
             entries: self.outbox.take(),
-            close: ending.map(|_| Close { expires_at: self.shared.expiry(self.store) }),
+            close: ending.map(|_| Close { compacts_at: None, expires_at: self.shared.expiry(self.store) }),
         };
         match self.shared.append(append).await {
             Ok(head) => {

@@ -38,7 +38,7 @@ impl Runs {
     pub(super) async fn sweep_once(&self) -> Result<usize, Error> {
         let mut count = 0;
         loop {
-            let expired = self.0.store.expired(self.0.clock.now(), BATCH).await.map_err(Error::internal)?;
+            let expired = self.0.store.due(self.0.clock.now(), BATCH).await.map_err(Error::internal)?;
             if expired.is_empty() {
                 return Ok(count);
             }

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidemark_store::{
-    Append, Batch, Head, Health, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Tail, UnixMillis, Usage,
-    Version, WriteError,
+    Append, Batch, Compact, Head, Health, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Tail, UnixMillis,
+    Usage, Version, WriteError,
 };
 use tokio::sync::watch;
 
@@ -34,12 +34,20 @@ impl Store for Broken {
         self.0.usage()
     }
 
+    fn caps(&self) -> Caps {
+        self.0.caps()
+    }
+
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
         self.0.create(new).await
     }
 
     async fn append(&self, append: Append) -> Result<Head, WriteError> {
         self.0.append(append).await
+    }
+
+    async fn compact(&self, compact: Compact) -> Result<Head, WriteError> {
+        self.0.compact(compact).await
     }
 
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {
@@ -75,8 +83,8 @@ impl Store for Broken {
         self.0.logs_of(owner, before, limit).await
     }
 
-    async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
-        self.0.expired(now, limit).await
+    async fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
+        self.0.due(now, limit).await
     }
 
     async fn record(&self, key: &[u8]) -> Result<Option<Record>, ReadError> {

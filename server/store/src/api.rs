@@ -77,8 +77,35 @@ pub struct Append {
 /// The end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close {
+    /// When the log is due for its last compaction (D-25); absent = never.
+    pub compacts_at: Option<UnixMillis>,
     /// When the log may be purged; absent = never.
     pub expires_at: Option<UnixMillis>,
+}
+
+/// Entries that take the place of others (D-19). The spans tile `from..=` the `last` of the last one, in order and without a hole;
+/// the range begins and ends where entries do that can be read.
+#[derive(Clone, Debug)]
+pub struct Compact {
+    /// The log, open or closed.
+    pub id: LogId,
+    /// The [`Head::generation`] at which the entries of the range were read.
+    pub generation: u64,
+    /// The first seq of the range.
+    pub from: Seq,
+    /// The new entries: 1 to [`MAX_BATCH_ENTRIES`]; none is right only with `settles`, and replaces nothing.
+    pub spans: Vec<Span>,
+    /// Whether this is the end of what [`Head::compacts_at`] asks for, which is taken off.
+    pub settles: bool,
+}
+
+/// An entry that takes the place of a run of entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The last seq of the run: the number of the new entry.
+    pub last: Seq,
+    /// Its bytes.
+    pub payload: Bytes,
 }
 
 /// How much one read may return. At least one entry is returned if there is one.
@@ -96,10 +123,12 @@ impl Default for ReadLimit {
     }
 }
 
-/// An entry as it was appended.
+/// An entry as it can be read. One that was appended covers its own seq alone, one that was made by a compaction a run of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its number.
+    /// The first seq that it covers. At or below the position of a read: the reader is inside of a run.
+    pub first: Seq,
+    /// Its number: the last seq that it covers.
     pub seq: Seq,
     /// Its bytes.
     pub payload: Bytes,
@@ -201,6 +230,12 @@ pub enum WriteError {
         /// The epoch of the log.
         epoch: u64,
     },
+    /// The entries of the log are not those that the compaction was made from.
+    #[error("entries changed; the log is at generation {generation}")]
+    Changed {
+        /// The generation of the log.
+        generation: u64,
+    },
     /// The record is not at the version that the put expects.
     #[error("record changed")]
     Conflict {
@@ -257,7 +292,55 @@ impl Health {
     }
 }
 
+impl Compact {
+    /// Whether the spans are in order, and as many as may be.
+    ///
+    /// # Errors
+    /// [`WriteError::Invalid`].
+    pub fn check(&self) -> Result<(), WriteError> {
+        match self.spans.len() {
+            0 if self.settles => return Ok(()),
+            0 => return Err(WriteError::Invalid("a compaction has at least one span")),
+            1..=MAX_BATCH_ENTRIES => {}
+            _ => return Err(WriteError::Invalid("a compaction has at most 4096 spans")),
+        }
+        let rising = self.spans.is_sorted_by(|one, next| one.last < next.last);
+        if rising && self.spans.first().is_some_and(|span| span.last >= self.from) {
+            return Ok(());
+        }
+        Err(WriteError::Invalid("the spans of a compaction are not in order"))
+    }
+
+    /// The last seq of the range; absent if nothing is replaced.
+    pub fn through(&self) -> Option<Seq> {
+        self.spans.last().map(|span| span.last)
+    }
+}
+
 impl Head {
+    /// When there is something to do for this log: its last compaction or its purge, whichever is earlier; absent = never.
+    pub fn due_at(&self) -> Option<UnixMillis> {
+        self.compacts_at.into_iter().chain(self.expires_at).min()
+    }
+
+    /// Whether a compaction of these entries is still right.
+    ///
+    /// # Errors
+    /// [`WriteError::NotFound`], [`WriteError::Changed`].
+    pub fn check_compact(&self, compact: &Compact) -> Result<(), WriteError> {
+        let Frontier { committed, watermark, gone, .. } = self.frontier;
+        if gone {
+            return Err(WriteError::NotFound);
+        }
+        let there = compact.spans.is_empty()
+            || (Some(compact.from) > watermark
+                && compact.through().is_some_and(|through| through <= committed));
+        if compact.generation != self.generation || !there {
+            return Err(WriteError::Changed { generation: self.generation });
+        }
+        Ok(())
+    }
+
     /// Whether a reader at `after` can go on from here without a hole.
     ///
     /// # Errors
@@ -309,6 +392,9 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// How much it holds. Cheap, and right only for the moment.
     fn usage(&self) -> Usage;
 
+    /// The limits of every log.
+    fn caps(&self) -> Caps;
+
     /// Makes a log with its first entries.
     ///
     /// # Errors
@@ -318,8 +404,17 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Appends a batch to a log, and closes it if asked to.
     ///
     /// # Errors
-    /// All of [`WriteError`] but `Exists` and `Conflict`.
+    /// All of [`WriteError`] but `Exists`, `Changed` and `Conflict`.
     async fn append(&self, append: Append) -> Result<Head, WriteError>;
+
+    /// Puts entries into the place of others, as one step. Neither the epoch nor the position of a writer matters, and appends go
+    /// on meanwhile: numbers, `committed` and the watermark stay, the generation goes up by one. Who reads at the moment may get
+    /// either the old entries or the new ones.
+    ///
+    /// # Errors
+    /// [`WriteError::NotFound`], [`WriteError::Invalid`], [`WriteError::Poisoned`]; [`WriteError::Changed`] if the generation has
+    /// moved on, or a part of the range is not there (any more).
+    async fn compact(&self, compact: Compact) -> Result<Head, WriteError>;
 
     /// Where a log stands, or `None` if there is none.
     ///
@@ -333,7 +428,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`ReadError::NotFound`], [`ReadError::Broken`].
     async fn document(&self, id: LogId) -> Result<Bytes, ReadError>;
 
-    /// The entries after a position. Empty if there are none yet.
+    /// The entries after a position, from the one that covers the seq right after it. Empty if there are none yet.
     ///
     /// # Errors
     /// All of [`ReadError`].
@@ -368,11 +463,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         limit: usize,
     ) -> Result<Vec<LogId>, ReadError>;
 
-    /// Logs whose `expires_at` is not after `now`: at most `limit`, those that expired first.
+    /// Logs for which something is due: whose [`due_at`](Head::due_at) is not after `now`. At most `limit`, the earliest first.
     ///
     /// # Errors
     /// [`ReadError::Broken`].
-    async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError>;
+    async fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError>;
 
     /// A record, or `None` if there is none.
     ///

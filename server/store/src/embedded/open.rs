@@ -333,6 +333,8 @@ impl Replay<'_> {
             status: create.status,
             epoch: create.epoch,
             recovered_through: None,
+            generation: 0,
+            compacts_at: None,
             expires_at: None,
             retained_entries,
             retained_bytes,

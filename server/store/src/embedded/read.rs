@@ -85,7 +85,7 @@ pub(crate) fn read_disk(
             {
                 return Ok(Batch { entries, frontier });
             }
-            entries.push(Entry { seq, payload: load(shared, log.id, payload)? });
+            entries.push(Entry { first: seq, seq, payload: load(shared, log.id, payload)? });
         }
     }
     if entries.is_empty() {

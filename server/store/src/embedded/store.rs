@@ -18,7 +18,8 @@ use super::shared::Shared;
 use super::writer::{Command, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
-    Append, Batch, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version, WriteError,
+    Append, Batch, Caps, Compact, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version,
+    WriteError,
 };
 use crate::memory::{check_batch, check_record};
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
@@ -179,6 +180,10 @@ impl Store for EmbeddedStore {
         }
     }
 
+    fn caps(&self) -> Caps {
+        self.shared.options.caps
+    }
+
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
         check_batch(&new.entries)?;
         self.shared.check_health()?;
@@ -204,6 +209,11 @@ impl Store for EmbeddedStore {
         let pin = self.pin_for_write(append.id).await?;
         let entries = self.prepare(append.id, std::mem::take(&mut append.entries)).await?;
         self.send(|reply| Command::Append { pin, append, entries, reply }).await
+    }
+
+    async fn compact(&self, compact: Compact) -> Result<Head, WriteError> {
+        compact.check()?;
+        Err(WriteError::Invalid("compaction comes with the branch `space`"))
     }
 
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {
@@ -264,7 +274,7 @@ impl Store for EmbeddedStore {
         blocking(move || shared.logs_of(&owner, before, limit).map_err(|error| broken(&error))).await
     }
 
-    async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
+    async fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
             shared.catch_up();

@@ -177,6 +177,8 @@ impl Writer {
             status: create.status,
             epoch: create.epoch,
             recovered_through: None,
+            generation: 0,
+            compacts_at: None,
             expires_at: None,
             retained_entries: state.retained.entries(),
             retained_bytes: state.retained.bytes(),

@@ -101,7 +101,7 @@ impl Both {
             }
             Event::Append { log, entries, close } => {
                 let last = self.last(log).await;
-                let close = close.map(|at| Close { expires_at: Some(UnixMillis(at)) });
+                let close = close.map(|at| Close { compacts_at: None, expires_at: Some(UnixMillis(at)) });
                 self.append(log, last, payloads(&entries), close).await;
             }
             Event::Misplaced { log } => {
@@ -206,7 +206,7 @@ impl Both {
         );
         assert_eq!(self.disk().open_logs(None, 100).await, self.model.open_logs(None, 100).await);
         let now = UnixMillis(50);
-        assert_eq!(self.disk().expired(now, 100).await, self.model.expired(now, 100).await);
+        assert_eq!(self.disk().due(now, 100).await, self.model.due(now, 100).await);
         for key in 0..4 {
             let (disk, model) =
                 (self.disk().record(&[b'k', key]).await, self.model.record(&[b'k', key]).await);
