@@ -24,6 +24,13 @@ pub(crate) struct Size {
     pub(crate) bytes: u64,
 }
 
+impl Size {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.entries += more.entries;
+        self.bytes += more.bytes;
+    }
+}
+
 /// The sizes of what an open log retains, in runs of up to 1/128 of the caps: at most some 260 of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Retained {

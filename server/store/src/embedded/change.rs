@@ -62,6 +62,14 @@ impl Payload {
         }
     }
 
+    /// The bytes of it that lie in the log.
+    pub(crate) fn inline_len(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Blob(_) => 0,
+        }
+    }
+
     pub(crate) fn is_blob(&self) -> bool {
         matches!(self, Self::Blob(_))
     }
@@ -127,6 +135,8 @@ pub(crate) struct Rewrite {
     /// The first seq of the first span.
     pub(crate) from: Seq,
     pub(crate) spans: Vec<Span>,
+    /// Whether other payloads take the place of the old ones; if not, these are the old ones.
+    pub(crate) merges: bool,
     /// Whether the frame takes the place of the one that made the log.
     pub(crate) moved: Option<Moved>,
 }
@@ -298,6 +308,7 @@ impl Rewrite {
         out.extend_from_slice(self.id.as_bytes());
         self.standing.put(out);
         put_varint(out, self.committed.get());
+        out.push(u8::from(self.merges));
         put_option(out, self.moved.as_ref().map(|moved| moved.since.0));
         if let Some(moved) = &self.moved {
             moved.origin.put(out);
@@ -316,6 +327,7 @@ impl Rewrite {
         let id = LogId::from_bytes(reader.array()?);
         let standing = Standing::read(reader)?;
         let committed = Seq::new(reader.varint()?);
+        let merges = reader.byte()? != 0;
         let moved = match reader.option()? {
             Some(since) => Some(Moved { since: Lsn(since), origin: Origin::read(reader)? }),
             None => None,
@@ -327,7 +339,7 @@ impl Rewrite {
             spans.push(Span { last, payload: Payload::read(reader)? });
             first = last.next();
         }
-        Ok(Self { id, committed, standing, from, spans, moved })
+        Ok(Self { id, committed, standing, from, spans, merges, moved })
     }
 }
 
@@ -395,15 +407,15 @@ mod tests {
     fn rewrite() -> impl Strategy<Value = Rewrite> {
         let spans = prop::collection::vec((0u64..9000, payload()), 0..4);
         let moved = prop::option::of((origin(), lsn()).prop_map(|(origin, since)| Moved { origin, since }));
-        (id(), standing(), seq(), seq(), spans, moved).prop_map(
-            |(id, standing, committed, from, spans, moved)| {
+        (id(), standing(), (seq(), seq()), spans, any::<bool>(), moved).prop_map(
+            |(id, standing, (committed, from), spans, merges, moved)| {
                 let mut first = from;
                 let spans = spans.into_iter().map(|(more, payload)| {
                     let last = Seq::new(first.get() + more);
                     first = last.next();
                     Span { last, payload }
                 });
-                Rewrite { id, committed, standing, from, spans: spans.collect(), moved }
+                Rewrite { id, committed, standing, from, spans: spans.collect(), merges, moved }
             },
         )
     }
@@ -411,20 +423,20 @@ mod tests {
     fn change() -> impl Strategy<Value = Change> {
         let create = (id(), origin(), standing(), entries())
             .prop_map(|(id, origin, standing, entries)| Create { id, origin, standing, entries });
-        let append = (id(), seq(), standing(), entries())
-            .prop_map(|(id, first, standing, entries)| Append { id, first, standing, entries });
-        let record = (
-            any::<Vec<u8>>(),
-            prop::option::of(lsn()),
-            any::<Option<u32>>(),
-            any::<Option<Vec<u8>>>(),
-        )
-            .prop_map(|(key, since, version, value)| PutRecord {
-                key: key.into(),
-                since,
-                version: version.map(u64::from),
-                value: value.map(Bytes::from),
-            });
+        let append = (id(), seq(), standing(), entries()).prop_map(|(id, first, standing, entries)| Append {
+            id,
+            first,
+            standing,
+            entries,
+        });
+        let record =
+            (any::<Vec<u8>>(), prop::option::of(lsn()), any::<Option<u32>>(), any::<Option<Vec<u8>>>())
+                .prop_map(|(key, since, version, value)| PutRecord {
+                    key: key.into(),
+                    since,
+                    version: version.map(u64::from),
+                    value: value.map(Bytes::from),
+                });
         prop_oneof![
             create.prop_map(Change::Create),
             append.prop_map(Change::Append),

@@ -3,6 +3,7 @@
 //! It owns every call of sled, and keeps to what is safe there (D-38): one `Db`, plain inserts by one thread, `flush` and an
 //! `fdatasync` of our own. It is derived from the log and may be thrown away at any time.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -84,51 +85,41 @@ impl Index {
         Ok(Some(state))
     }
 
-    /// Writes the head of a log and what is found by it.
-    pub(crate) fn put_head(&self, id: LogId, stored: &Stored, is_new: bool) -> Result<()> {
+    /// Writes the head of a log and what finds it; the head comes last, so that a head says that the rest is there.
+    pub(crate) fn put_head(&self, id: LogId, stored: &Stored) -> Result<Option<Stored>> {
         let head = &stored.head;
-        self.db.insert(keys::head(id), keys::encode_head(stored))?;
-        if is_new {
+        let before = self.head(id)?;
+        if before.is_none() {
             self.db.insert(keys::owner(&head.owner, id), &[])?;
+            self.db.insert(keys::open(id), &[])?;
         }
         if head.frontier.closed {
             self.db.remove(keys::open(id))?;
-            if let Some(at) = head.expires_at {
-                self.db.insert(keys::expiry(at, id), &[])?;
-            }
-        } else if is_new {
-            self.db.insert(keys::open(id), &[])?;
         }
-        Ok(())
+        let (due_before, due) = (before.as_ref().and_then(|before| before.head.due_at()), head.due_at());
+        if let Some(at) = due_before.filter(|_| due_before != due) {
+            self.db.remove(keys::due(at, id))?;
+        }
+        if let Some(at) = due {
+            self.db.insert(keys::due(at, id), &[])?;
+        }
+        self.db.insert(keys::head(id), keys::encode_head(stored))?;
+        Ok(before)
     }
 
     /// Adds frames to a log's extents; returns the frames of the last record if it is not full.
-    pub(crate) fn put_extents(
-        &self,
-        id: LogId,
-        mut open: Vec<Extent>,
-        new: &[Extent],
-    ) -> Result<Vec<Extent>> {
-        let mut changed = false;
-        for extent in new {
-            // A record has no gap; a log has one where frames were evicted and left the disk before a rebuild.
-            let follows = open.last().is_none_or(|last| last.last.next() == extent.first);
-            if is_full(&open) || !follows {
-                if changed {
-                    self.put_extent_record(id, &open)?;
-                }
-                open.clear();
-            }
-            open.push(*extent);
-            changed = true;
+    pub(crate) fn put_extents(&self, id: LogId, open: Vec<Extent>, new: &[Extent]) -> Result<Vec<Extent>> {
+        if new.is_empty() {
+            return Ok(open);
         }
-        if changed {
-            self.put_extent_record(id, &open)?;
+        let mut all = open;
+        all.extend_from_slice(new);
+        let mut last = &[][..];
+        for record in records(&all) {
+            self.put_extent_record(id, record)?;
+            last = record;
         }
-        if is_full(&open) {
-            open.clear();
-        }
-        Ok(open)
+        Ok(if is_full(last) { Vec::new() } else { last.to_vec() })
     }
 
     fn put_extent_record(&self, id: LogId, extents: &[Extent]) -> Result<()> {
@@ -141,13 +132,13 @@ impl Index {
     /// Puts what was written again in its place; returns what it took the place of.
     pub(crate) fn replace_extents(&self, id: LogId, rewritten: &Rewritten) -> Result<Vec<Extent>> {
         let Rewritten { extent: new, left, right, .. } = rewritten;
-        let (mut before, mut dropped, mut after) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut stale, mut all, mut dropped, mut after) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for item in self.extent_items(id, new.first, new.last) {
             let (key, extents) = item?;
-            self.db.remove(key)?;
+            stale.push(key);
             for extent in extents {
                 if extent.last < new.first {
-                    before.push(extent);
+                    all.push(extent);
                 } else if extent.first > new.last {
                     after.push(extent);
                 } else {
@@ -155,10 +146,17 @@ impl Index {
                 }
             }
         }
-        let mut all = before;
         all.extend(left.iter().chain([new]).chain(right));
         all.append(&mut after);
-        self.put_extents(id, Vec::new(), &all)?;
+        // The new ones first: who reads meanwhile finds the entries in one form or the other.
+        let mut written = BTreeSet::new();
+        for record in records(&all) {
+            self.put_extent_record(id, record)?;
+            written.extend(record.first().map(|extent| keys::extent(id, extent.first)));
+        }
+        for key in stale.iter().filter(|key| !written.contains(&key.to_vec())) {
+            self.db.remove(key)?;
+        }
         Ok(dropped)
     }
 
@@ -199,21 +197,24 @@ impl Index {
         Ok(())
     }
 
-    /// Forgets a log; returns the extents that it had.
-    pub(crate) fn remove_log(&self, id: LogId, stored: &Stored) -> Result<Vec<Extent>> {
+    /// Forgets a log; returns what was known of it.
+    pub(crate) fn remove_log(&self, id: LogId) -> Result<(Option<Stored>, Vec<Extent>)> {
         let mut dropped = Vec::new();
         for item in self.extent_items(id, Seq::FIRST, Seq::new(u64::MAX)) {
             let (key, mut extents) = item?;
             self.db.remove(key)?;
             dropped.append(&mut extents);
         }
-        if let Some(at) = stored.head.expires_at {
-            self.db.remove(keys::expiry(at, id))?;
+        let stored = self.head(id)?;
+        if let Some(Stored { head, .. }) = &stored {
+            if let Some(at) = head.due_at() {
+                self.db.remove(keys::due(at, id))?;
+            }
+            self.db.remove(keys::open(id))?;
+            self.db.remove(keys::owner(&head.owner, id))?;
+            self.db.remove(keys::head(id))?;
         }
-        self.db.remove(keys::open(id))?;
-        self.db.remove(keys::owner(&stored.head.owner, id))?;
-        self.db.remove(keys::head(id))?;
-        Ok(dropped)
+        Ok((stored, dropped))
     }
 
     /// The frames of a log from the one that holds `from` on, a record at a time.
@@ -279,9 +280,9 @@ impl Index {
         ids(self.db.range(keys::owner_range(owner, before)).keys().rev().take(limit))
     }
 
-    pub(crate) fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>> {
-        let end = keys::expiry(UnixMillis(now.0.saturating_add(1)), LogId::from_bytes([0; 16]));
-        ids(self.db.range(vec![keys::EXPIRY]..end).keys().take(limit))
+    pub(crate) fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>> {
+        let end = keys::due(UnixMillis(now.0.saturating_add(1)), LogId::from_bytes([0; 16]));
+        ids(self.db.range(vec![keys::DUE]..end).keys().take(limit))
     }
 
     pub(crate) fn record(&self, name: &[u8]) -> Result<Option<StoredRecord>> {
@@ -305,6 +306,20 @@ impl Index {
 /// The ids that these keys end with.
 fn ids(keys: impl Iterator<Item = sled::Result<sled::IVec>>) -> Result<Vec<LogId>> {
     keys.filter_map(|key| key.map(|key| keys::last_id(&key)).transpose()).map(|id| Ok(id?)).collect()
+}
+
+/// Cuts extents into those of each record: it takes no more frames when it is full, and has no gap. A log has a gap where frames
+/// that were evicted had left the disk before a rebuild.
+fn records(extents: &[Extent]) -> impl Iterator<Item = &[Extent]> {
+    let mut entries = 0;
+    extents.chunk_by(move |extent, next| {
+        entries += extent.entries;
+        let goes_on = entries < keys::EXTENT_ENTRIES && extent.last.next() == next.first;
+        if !goes_on {
+            entries = 0;
+        }
+        goes_on
+    })
 }
 
 /// Whether a record of these extents takes no more frames.

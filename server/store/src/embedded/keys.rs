@@ -7,7 +7,7 @@
 //! | `e` id first-seq | where up to [`EXTENT_ENTRIES`] entries, or one frame, lie |
 //! | `l` id | nothing: the log is open |
 //! | `o` owner `0x00` id | nothing: the logs of an owner |
-//! | `x` expiry id | nothing: when closed logs expire |
+//! | `x` time id | nothing: when something is due for closed logs |
 //! | `r` key | a record: version, where its chain of versions began, value |
 //! | `s` LSN | how many bytes of the segment that begins there are live, about |
 //!
@@ -29,7 +29,7 @@ pub(crate) const EXTENT_ENTRIES: u64 = 64;
 
 pub(crate) const COVERED: &[u8] = b"c";
 pub(crate) const OPEN: u8 = b'l';
-pub(crate) const EXPIRY: u8 = b'x';
+pub(crate) const DUE: u8 = b'x';
 pub(crate) const LIVE: u8 = b's';
 
 fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -64,8 +64,8 @@ pub(crate) fn owner_range(name: &Owner, before: Option<LogId>) -> Range<Vec<u8>>
     all(0)..before.map_or_else(|| all(1), |id| owner(name, id))
 }
 
-pub(crate) fn expiry(at: UnixMillis, id: LogId) -> Vec<u8> {
-    key(EXPIRY, &[&at.0.to_be_bytes(), id.as_bytes()])
+pub(crate) fn due(at: UnixMillis, id: LogId) -> Vec<u8> {
+    key(DUE, &[&at.0.to_be_bytes(), id.as_bytes()])
 }
 
 pub(crate) fn record(name: &[u8]) -> Vec<u8> {
@@ -81,7 +81,7 @@ pub(crate) fn live_base(key: &[u8]) -> Option<Lsn> {
     key.last_chunk::<8>().map(|bytes| Lsn(u64::from_be_bytes(*bytes)))
 }
 
-/// The id that a key of an open log, an owner or an expiry ends with.
+/// The id that a key of an open log, an owner or a due time ends with.
 pub(crate) fn last_id(key: &[u8]) -> Option<LogId> {
     key.last_chunk::<16>().map(|bytes| LogId::from_bytes(*bytes))
 }
@@ -136,6 +136,7 @@ pub(crate) fn encode_head(stored: &Stored) -> Vec<u8> {
     }
     put_option(&mut out, head.frontier.watermark.map(Seq::get));
     put_option(&mut out, head.recovered_through.map(Seq::get));
+    put_option(&mut out, head.compacts_at.map(|at| at.0));
     put_option(&mut out, head.expires_at.map(|at| at.0));
     let at = [origin.lsn.0, origin.length, origin.bytes, since.0, changed_in.0];
     for number in [head.generation, head.retained_entries, head.retained_bytes].into_iter().chain(at) {
@@ -155,11 +156,11 @@ pub(crate) fn decode_head(value: &[u8]) -> Result<Stored, Malformed> {
     let committed = Seq::new(reader.varint()?);
     let watermark = reader.option()?.map(Seq::new);
     let recovered_through = reader.option()?.map(Seq::new);
+    let compacts_at = reader.option()?.map(UnixMillis);
     let expires_at = reader.option()?.map(UnixMillis);
     let generation = reader.varint()?;
     let (retained_entries, retained_bytes) = (reader.varint()?, reader.varint()?);
-    let origin =
-        OriginAt { lsn: Lsn(reader.varint()?), length: reader.varint()?, bytes: reader.varint()? };
+    let origin = OriginAt { lsn: Lsn(reader.varint()?), length: reader.varint()?, bytes: reader.varint()? };
     let (since, changed_in) = (Lsn(reader.varint()?), Lsn(reader.varint()?));
     reader.end()?;
     let frontier = Frontier { committed, watermark, closed: flags & CLOSED != 0, gone: false };
@@ -171,8 +172,7 @@ pub(crate) fn decode_head(value: &[u8]) -> Result<Stored, Malformed> {
         epoch,
         generation,
         recovered_through,
-        generation: 0,
-        compacts_at: None,
+        compacts_at,
         expires_at,
         retained_entries,
         retained_bytes,
@@ -281,13 +281,13 @@ mod tests {
                 a.0.cmp(&b.0)
             );
             prop_assert_eq!(
-                expiry(UnixMillis(a.1), id).cmp(&expiry(UnixMillis(b.1), id)),
+                due(UnixMillis(a.1), id).cmp(&due(UnixMillis(b.1), id)),
                 a.1.cmp(&b.1)
             );
         }
 
         #[test]
-        fn heads_read_back(numbers: [u32; 11], status: u8, flags: [bool; 2], options: (Option<u32>, Option<u32>, Option<u32>)) {
+        fn heads_read_back(numbers: [u32; 11], status: u8, flags: [bool; 2], options: (Option<u32>, Option<u32>, Option<u32>, Option<u32>)) {
             let [a, b, c, d, e, f, g, h, i, j, generation] = numbers.map(u64::from);
             let head = Head {
                 owner: Owner::new("acme").unwrap(),
@@ -302,8 +302,7 @@ mod tests {
                 epoch: c,
                 generation,
                 recovered_through: options.1.map(|n| Seq::new(n.into())),
-                generation: 0,
-                compacts_at: None,
+                        compacts_at: None,
                 expires_at: options.2.map(|n| UnixMillis(n.into())),
                 retained_entries: d,
                 retained_bytes: e,

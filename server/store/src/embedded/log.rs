@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::frame::Lsn;
+use super::rewrite::Fence;
 use crate::api::Entry;
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq};
@@ -72,7 +73,7 @@ pub(crate) struct Rewritten {
     pub(crate) left: Option<Extent>,
     pub(crate) right: Option<Extent>,
     /// Whether other payloads took the place of the old ones: blobs of these go.
-    pub(crate) merged: bool,
+    pub(crate) merges: bool,
 }
 
 /// A head, and what the store keeps beside it.
@@ -113,16 +114,13 @@ pub(crate) struct LogState {
     pub(crate) unindexed: Vec<Extent>,
     /// What was written again and is not so in the index yet. It was in the index before: until then that is read.
     pub(crate) rewritten: Vec<Rewritten>,
-    /// Where entries were written again last, durable or not; zero = not since the log is in memory.
-    pub(crate) rewritten_in: Lsn,
+    pub(crate) fence: Fence,
     /// How often entries were written again that the index does not have yet, durable or not.
     pub(crate) rewriting: usize,
     /// The frames of the last, not yet full record of extents in the index.
     pub(crate) open_extents: Vec<Extent>,
     /// The watermark up to which the index has dropped extents.
     pub(crate) indexed_watermark: Option<Seq>,
-    /// Whether the index has the log's head.
-    pub(crate) in_index: bool,
     /// Whether the log is on the indexer's list.
     pub(crate) dirty: bool,
 }
@@ -144,14 +142,13 @@ impl LogState {
     pub(crate) fn new(committed: Option<Stored>) -> Self {
         let indexed_watermark = committed.as_ref().and_then(|stored| stored.head.frontier.watermark);
         Self {
-            in_index: committed.is_some(),
             committed,
             staged: None,
             retained: Retained::default(),
             tail: TailBuffer::default(),
             unindexed: Vec::new(),
             rewritten: Vec::new(),
-            rewritten_in: Lsn(0),
+            fence: Fence::default(),
             rewriting: 0,
             open_extents: Vec::new(),
             indexed_watermark,

@@ -5,6 +5,7 @@
 use super::codec::{Malformed, Reader, put_option, put_varint};
 use super::frame::Lsn;
 use super::log::Stored;
+use crate::api::Close;
 use crate::types::{Seq, UnixMillis};
 
 const HAS_WATERMARK: u8 = 1;
@@ -23,14 +24,15 @@ pub(crate) struct Standing {
     pub(crate) generation: u64,
     pub(crate) retained_entries: u64,
     pub(crate) retained_bytes: u64,
-    /// Set once the log is closed: when it expires.
-    pub(crate) closed: Option<Option<UnixMillis>>,
+    /// Set once the log is closed: what is due then.
+    pub(crate) closed: Option<Close>,
     pub(crate) has_blobs: bool,
 }
 
 impl Standing {
     pub(crate) fn of(stored: &Stored) -> Self {
         let head = &stored.head;
+        let close = Close { compacts_at: head.compacts_at, expires_at: head.expires_at };
         Self {
             status: head.status,
             epoch: head.epoch,
@@ -39,7 +41,7 @@ impl Standing {
             generation: head.generation,
             retained_entries: head.retained_entries,
             retained_bytes: head.retained_bytes,
-            closed: head.frontier.closed.then_some(head.expires_at),
+            closed: head.frontier.closed.then_some(close),
             has_blobs: stored.has_blobs,
         }
     }
@@ -56,7 +58,8 @@ impl Standing {
         head.generation = self.generation;
         head.retained_entries = self.retained_entries;
         head.retained_bytes = self.retained_bytes;
-        head.expires_at = self.closed.flatten();
+        head.compacts_at = self.closed.and_then(|close| close.compacts_at);
+        head.expires_at = self.closed.and_then(|close| close.expires_at);
         stored.has_blobs = self.has_blobs;
         stored.changed_in = lsn;
     }
@@ -79,7 +82,8 @@ impl Standing {
         }
         put_varint(out, self.retained_entries);
         put_varint(out, self.retained_bytes);
-        if let Some(expires_at) = self.closed {
+        if let Some(Close { compacts_at, expires_at }) = self.closed {
+            put_option(out, compacts_at.map(|at| at.0));
             put_option(out, expires_at.map(|at| at.0));
         }
     }
@@ -93,7 +97,12 @@ impl Standing {
         let recovered_through = number(HAS_RECOVERED)?.map(Seq::new);
         let generation = number(HAS_GENERATION)?.unwrap_or(0);
         let (retained_entries, retained_bytes) = (reader.varint()?, reader.varint()?);
-        let closed = if flags & CLOSED != 0 { Some(reader.option()?.map(UnixMillis)) } else { None };
+        let closed = if flags & CLOSED != 0 {
+            let compacts_at = reader.option()?.map(UnixMillis);
+            Some(Close { compacts_at, expires_at: reader.option()?.map(UnixMillis) })
+        } else {
+            None
+        };
         let has_blobs = flags & HAS_BLOBS != 0;
         Ok(Self {
             status,
@@ -119,8 +128,9 @@ pub(crate) mod tests {
     pub(crate) fn standing() -> impl Strategy<Value = Standing> {
         let seq = || any::<Option<u32>>().prop_map(|number| number.map(|number| Seq::new(u64::from(number))));
         let counts = (any::<u8>(), any::<u64>(), any::<u32>(), any::<u64>(), any::<u64>());
-        let closed = any::<Option<Option<u32>>>()
-            .prop_map(|closed| closed.map(|at| at.map(|at| UnixMillis(u64::from(at)))));
+        let due = || any::<Option<u32>>().prop_map(|at| at.map(|at| UnixMillis(u64::from(at))));
+        let close = (due(), due()).prop_map(|(compacts_at, expires_at)| Close { compacts_at, expires_at });
+        let closed = prop::option::of(close);
         (counts, seq(), seq(), closed, any::<bool>()).prop_map(
             |(counts, watermark, recovered_through, closed, has_blobs)| {
                 let (status, epoch, generation, retained_entries, retained_bytes) = counts;
