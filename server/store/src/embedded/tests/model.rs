@@ -53,7 +53,7 @@ enum Event {
 const CAPS: Caps = Caps { entries: Some(40), bytes: Some(300_000) };
 
 /// So small that a history fills some, and they get cleaned.
-const SEGMENT_BYTES: u64 = 6000;
+const SEGMENT_BYTES: u64 = 1500;
 
 fn sizes() -> impl Strategy<Value = Vec<u32>> {
     let size = prop_oneof![20 => 0u32..400, 1 => 60_000u32..140_000];
@@ -298,7 +298,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_histories_read_like_the_twin_in_memory(events in prop::collection::vec(event(), 1..60)) {
+    fn random_histories_read_like_the_twin_in_memory(events in prop::collection::vec(event(), 1..120)) {
         Runtime::new().unwrap().block_on(async {
             let mut both = Both::new();
             for event in events {
