@@ -414,8 +414,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     async fn append(&self, append: Append) -> Result<Head, WriteError>;
 
     /// Puts entries into the place of others, as one step. Neither the epoch nor the position of a writer matters, and appends go
-    /// on meanwhile: numbers, `committed` and the watermark stay, the generation goes up by one. Who reads at the moment may get
-    /// either the old entries or the new ones.
+    /// on meanwhile: numbers, `committed` and the watermark stay, the generation goes up by one. A read that is under way may
+    /// still get old entries; one that begins afterwards gets the new ones only.
     ///
     /// # Errors
     /// [`WriteError::NotFound`], [`WriteError::Invalid`], [`WriteError::Poisoned`]; [`WriteError::Changed`] if the generation has
