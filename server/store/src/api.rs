@@ -368,8 +368,14 @@ impl Head {
 /// How much a store holds, for its operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Length of what was written and not removed yet, in bytes.
+    /// Length of what was written and has not left the disk yet, in bytes.
     pub log_bytes: u64,
+    /// About how much of that is live, in bytes: can still be asked for.
+    pub live_bytes: u64,
+    /// In how many files it lies.
+    pub segments: u64,
+    /// Length of what has left the disk since the store was opened, in bytes.
+    pub cleaned_bytes: u64,
     /// How far what is derived from the log is behind it, in bytes.
     pub index_lag_bytes: u64,
     /// Logs that memory holds.

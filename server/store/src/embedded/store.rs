@@ -12,6 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
 use super::change::{MAX_INLINE_BYTES, Origin, Payload, Span};
+use super::cleaner::{Cleaner, Signal};
+use super::copier::Copier;
 use super::log::{Log, Pin};
 use super::read::{self, Looked, broken};
 use super::rewrite::{Kind, Look, PutSpans, Range};
@@ -33,6 +35,8 @@ pub struct EmbeddedStore {
     shared: Arc<Shared>,
     dir: PathBuf,
     commands: mpsc::Sender<Command>,
+    cleaner: Arc<Cleaner>,
+    signal: Arc<Signal>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -40,12 +44,16 @@ pub struct EmbeddedStore {
 struct Threads {
     writer: JoinHandle<()>,
     indexer: JoinHandle<()>,
+    cleaner: JoinHandle<()>,
+    signal: Arc<Signal>,
     _lock: File,
 }
 
 impl Threads {
     fn join(self) {
+        self.signal.stop();
         // A panic in there has poisoned the store.
+        let _ = self.cleaner.join();
         let _ = self.writer.join();
         let _ = self.indexer.join();
     }
@@ -71,8 +79,16 @@ impl EmbeddedStore {
         let writer = writer.map_err(OpenError::io("start a thread for", dir))?;
         let indexer =
             threads::start_indexer(Arc::clone(&shared)).map_err(OpenError::io("start a thread for", dir))?;
-        let threads = Mutex::new(Some(Threads { writer, indexer, _lock: opened.lock }));
-        Ok(Self { shared, dir: dir.to_owned(), commands, threads })
+        let signal = Arc::new(Signal::default());
+        let copier = Copier::new(Arc::clone(&shared), Arc::clone(&signal), commands.downgrade());
+        let cleaner = Arc::new(Cleaner::new(Arc::clone(&shared), Arc::clone(&signal), copier));
+        let cleaning = threads::start_cleaner(Arc::clone(&shared), Arc::clone(&cleaner));
+        let cleaning = cleaning.map_err(OpenError::io("start a thread for", dir))?;
+        let lock = opened.lock;
+        let threads =
+            Threads { writer, indexer, cleaner: cleaning, signal: Arc::clone(&signal), _lock: lock };
+        let threads = Mutex::new(Some(threads));
+        Ok(Self { shared, dir: dir.to_owned(), commands, cleaner, signal, threads })
     }
 
     /// Makes the index anew from the log: the store must not be open. Returns when the new index is whole.
@@ -84,6 +100,19 @@ impl EmbeddedStore {
         let opened = open::open(dir, options)?;
         drop(opened);
         Ok(())
+    }
+
+    /// Gives back space now, as the store does by itself from time to time; returns how many segments have left the disk.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    pub async fn clean(&self) -> Result<usize, ReadError> {
+        let (shared, cleaner) = (Arc::clone(&self.shared), Arc::clone(&self.cleaner));
+        blocking(move || {
+            shared.catch_up();
+            cleaner.pass().map_err(|error| broken(&error))
+        })
+        .await
     }
 
     async fn pin(&self, id: LogId) -> Result<Option<Pin>, ReadError> {
@@ -196,8 +225,12 @@ impl Store for EmbeddedStore {
 
     fn usage(&self) -> Usage {
         let (end, index_lag_bytes) = self.shared.progress();
+        let (segments, log_bytes) = self.shared.segments.count(end);
         Usage {
-            log_bytes: self.shared.segments.first().map_or(0, |first| end.since(first)),
+            log_bytes,
+            live_bytes: self.shared.space.total(),
+            segments,
+            cleaned_bytes: self.signal.cleaned(),
             index_lag_bytes,
             // Open ones, those that are read, and those that the index does not have yet.
             logs_in_memory: self.shared.logs.len() as u64,

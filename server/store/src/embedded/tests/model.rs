@@ -44,11 +44,16 @@ enum Event {
     },
     /// The index catches up.
     Index,
+    /// Segments that are mostly dead leave the disk.
+    Clean,
     Reopen,
     ReopenWithoutIndex,
 }
 
 const CAPS: Caps = Caps { entries: Some(40), bytes: Some(300_000) };
+
+/// So small that a history fills some, and they get cleaned.
+const SEGMENT_BYTES: u64 = 1500;
 
 fn sizes() -> impl Strategy<Value = Vec<u32>> {
     let size = prop_oneof![20 => 0u32..400, 1 => 60_000u32..140_000];
@@ -67,6 +72,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => log.prop_map(|log| Event::Purge { log }),
         3 => (0u8..4, any::<Option<u8>>(), any::<bool>()).prop_map(|(key, value, stale)| Event::Put { key, value, stale }),
         2 => Just(Event::Index),
+        3 => Just(Event::Clean),
         1 => Just(Event::Reopen),
         1 => Just(Event::ReopenWithoutIndex),
     ]
@@ -127,6 +133,7 @@ impl Both {
             }
             Event::Put { key, value, stale } => self.put(key, value, stale).await,
             Event::Index => drop(self.disk().open_logs(None, 1).await.unwrap()),
+            Event::Clean => drop(self.disk().clean().await.unwrap()),
             Event::Reopen => self.reopen().await,
             Event::ReopenWithoutIndex => {
                 self.disk = None;
@@ -279,7 +286,8 @@ async fn rest(store: &impl Store, id: LogId, mut after: Option<Seq>, limit: Read
 }
 
 fn open(dir: &Path) -> EmbeddedStore {
-    EmbeddedStore::open(dir, Options { caps: CAPS, ..Options::default() }).unwrap()
+    EmbeddedStore::open(dir, Options { caps: CAPS, segment_bytes: SEGMENT_BYTES, ..Options::default() })
+        .unwrap()
 }
 
 fn payloads(sizes: &[u32]) -> Vec<bytes::Bytes> {
@@ -290,7 +298,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_histories_read_like_the_twin_in_memory(events in prop::collection::vec(event(), 1..60)) {
+    fn random_histories_read_like_the_twin_in_memory(events in prop::collection::vec(event(), 1..120)) {
         Runtime::new().unwrap().block_on(async {
             let mut both = Both::new();
             for event in events {
