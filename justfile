@@ -39,6 +39,7 @@ deny:
 bench:
     cargo bench --bench store
     cargo bench --bench e2e
+    cargo bench --bench compaction
 
 # Measures the gateway against nginx and the floors.
 race *arguments:
