@@ -23,6 +23,7 @@ pub(crate) fn store(config: &Config) -> embedded::Options {
             bytes: Some(limits.bytes_per_response.get()),
         },
         index_cache_bytes: config.store.index_cache.get(),
+        ..embedded::Options::default()
     }
 }
 
