@@ -3,14 +3,15 @@
 //! ```text
 //! data directory
 //! ├── lock                one process at a time
-//! ├── log/<LSN>.log       segments: every change, in order; the truth
+//! ├── log/<LSN>.log       segments: every change, in order; the truth. Stubs stand for those that have left the disk
 //! ├── blobs/xx/<id>/<n>   payloads above 64 KiB, written before the log refers to them
 //! └── index/              sled: heads, extents, records; derived from the log
 //! ```
 //!
 //! The way of an append: the caller writes large payloads to blob files and hands a command to the [`writer`]; the writer checks it
-//! against memory, writes and syncs a group, shows it and answers; the indexer follows behind ([`shared`]). [`open`] replays what
-//! the index does not cover.
+//! against memory, writes and syncs a group, shows it and answers; the [`indexer`] follows behind. [`open`] has what the index does
+//! not cover replayed ([`replay`]). Entries may be written again later ([`rewrite`]): merged, or by the [`cleaner`], which takes
+//! segments off the disk of which little is live.
 
 mod blob;
 mod change;

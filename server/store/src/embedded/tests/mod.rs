@@ -11,6 +11,7 @@ use crate::testing::{Tested, append, assert_reads, create, id, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
 mod model;
+mod space;
 
 mod both_durabilities {
     mod sync {
