@@ -382,15 +382,6 @@ pub struct Usage {
     pub logs_in_memory: u64,
 }
 
-/// What became of logs that were to be removed if they have expired.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Purged {
-    /// How many were removed.
-    pub removed: usize,
-    /// Those that exist and have not expired.
-    pub left: Vec<LogId>,
-}
-
 /// A durable store of logs and records. All methods are cancel safe: a write whose caller went away may or may not be done,
 /// but never in part.
 #[async_trait]
@@ -437,6 +428,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`ReadError::Broken`].
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError>;
 
+    /// Where these logs stand, without those that do not exist.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    async fn heads(&self, ids: &[LogId]) -> Result<Vec<(LogId, Head)>, ReadError>;
+
     /// The document that a log was made with.
     ///
     /// # Errors
@@ -461,12 +458,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`WriteError::NotFound`], [`WriteError::Poisoned`].
     async fn purge(&self, id: LogId) -> Result<(), WriteError>;
 
-    /// Removes those of these logs, at most [`MAX_BATCH_ENTRIES`], that have expired by `now`, as one write. What has gone already is
-    /// passed over.
+    /// Removes logs, at most [`MAX_BATCH_ENTRIES`], as one write; returns how many of them there were.
     ///
     /// # Errors
     /// [`WriteError::Invalid`], [`WriteError::Poisoned`].
-    async fn purge_expired(&self, ids: &[LogId], now: UnixMillis) -> Result<Purged, WriteError>;
+    async fn purge_many(&self, ids: &[LogId]) -> Result<usize, WriteError>;
 
     /// Logs that are not closed: at most `limit`, with an id greater than `after`, in the order of ids.
     ///

@@ -38,6 +38,7 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use change::Durability;
 pub use store::EmbeddedStore;
@@ -53,6 +54,9 @@ pub struct Options {
     pub caps: Caps,
     /// A segment of the log takes nothing more when it is this long, in bytes. Space is given back by the segment.
     pub segment_bytes: u64,
+    /// How long entries of a purged log may stay on the disk before the segment that holds them is cleaned, however much of it is
+    /// live.
+    pub purged_stays: Duration,
     /// How much memory sled may use to hold parts of the index, in bytes.
     pub index_cache_bytes: u64,
 }
@@ -63,6 +67,7 @@ impl Default for Options {
             durability: Durability::Sync,
             caps: Caps::default(),
             segment_bytes: 64 << 20,
+            purged_stays: Duration::from_secs(30 * 60),
             index_cache_bytes: 64 << 20,
         }
     }

@@ -55,6 +55,10 @@ pub(crate) enum Command {
         reply: Reply<usize>,
     },
     Record(PutRecord),
+    /// What follows the next group goes into a new segment, if the newest one still begins at `base`.
+    Roll {
+        base: Lsn,
+    },
     Close {
         reply: oneshot::Sender<()>,
     },
@@ -118,12 +122,14 @@ pub(crate) struct Writer {
     durable: Lsn,
     bytes: Vec<u8>,
     group: Vec<Staged>,
+    /// Whether the next group begins a new segment, however long this one is.
+    rolls: bool,
 }
 
 impl Writer {
     /// Continues the segment `file`, which begins at `base` and is durable up to `end`.
     pub(crate) fn new(shared: Arc<Shared>, file: Arc<File>, base: Lsn, end: Lsn) -> Self {
-        Self { shared, file, base, end, durable: end, bytes: Vec::new(), group: Vec::new() }
+        Self { shared, file, base, end, durable: end, bytes: Vec::new(), group: Vec::new(), rolls: false }
     }
 
     /// Serves commands until the last sender is gone, or asked to close, or a write fails.
@@ -157,7 +163,8 @@ impl Writer {
     }
 
     fn roll_if_full(&mut self) -> io::Result<()> {
-        if self.end.since(self.base) < self.shared.options.segment_bytes {
+        let is_full = self.end.since(self.base) >= self.shared.options.segment_bytes;
+        if !is_full && !std::mem::take(&mut self.rolls) {
             return Ok(());
         }
         self.file.sync_data()?;
@@ -180,6 +187,10 @@ impl Writer {
             Command::Rewrite(put) => self.stage_rewrite(*put),
             Command::Purge { pins, reply } => self.stage_purge(pins, reply),
             Command::Record(put) => self.stage_record(put),
+            Command::Roll { base } => {
+                self.rolls |= base == self.base;
+                return None;
+            }
             Command::Close { reply } => return Some(reply),
         };
         self.group.push(staged);

@@ -1,6 +1,7 @@
 //! Random histories: the embedded store must answer like its twin in memory, whatever happened to its process or its index.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
@@ -286,8 +287,16 @@ async fn rest(store: &impl Store, id: LogId, mut after: Option<Seq>, limit: Read
 }
 
 fn open(dir: &Path) -> EmbeddedStore {
-    EmbeddedStore::open(dir, Options { caps: CAPS, segment_bytes: SEGMENT_BYTES, ..Options::default() })
-        .unwrap()
+    EmbeddedStore::open(
+        dir,
+        Options {
+            caps: CAPS,
+            segment_bytes: SEGMENT_BYTES,
+            purged_stays: Duration::ZERO,
+            ..Options::default()
+        },
+    )
+    .unwrap()
 }
 
 fn payloads(sizes: &[u32]) -> Vec<bytes::Bytes> {
