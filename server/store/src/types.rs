@@ -142,6 +142,10 @@ pub struct Head {
     /// With durability `os`: the last seq that was found when an earlier process had left the log open. Entries beyond it may
     /// have been seen and lost. Absent = nothing was ever lost.
     pub recovered_through: Option<Seq>,
+    /// How often entries were replaced by a compaction: 0 at the beginning.
+    pub generation: u64,
+    /// When the log is due for its last compaction; absent = never, or done.
+    pub compacts_at: Option<UnixMillis>,
     /// When the log may be purged; absent = never (a log that is not closed never expires).
     pub expires_at: Option<UnixMillis>,
     /// How many entries are retained.

@@ -11,6 +11,7 @@ use crate::testing::{Tested, append, assert_reads, create, id, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
 mod model;
+mod space;
 
 mod both_durabilities {
     mod sync {
@@ -46,7 +47,7 @@ async fn written() -> (tempfile::TempDir, LogId, LogId) {
         store.append(append(&store, closed, seq, seq + 3)).await.unwrap();
         store.append(append(&store, open, seq, seq + 3)).await.unwrap();
     }
-    let close = Some(Close { expires_at: Some(UnixMillis(77)) });
+    let close = Some(Close { compacts_at: None, expires_at: Some(UnixMillis(77)) });
     store.append(Append { close, ..append(&store, closed, 100, 300) }).await.unwrap();
     store.put_record(b"key", None, Some("value".into())).await.unwrap();
     (dir, closed, open)
@@ -56,7 +57,7 @@ async fn assert_written(store: &Tested, closed: LogId, open: LogId) {
     assert_reads(store, closed, 0, 300).await;
     assert_reads(store, open, 0, 100).await;
     assert_eq!(store.open_logs(None, 10).await.unwrap(), [open]);
-    assert_eq!(store.expired(UnixMillis(77), 10).await.unwrap(), [closed]);
+    assert_eq!(store.due(UnixMillis(77), 10).await.unwrap(), [closed]);
     assert_eq!(store.logs_of(&owner(), None, 10).await.unwrap(), [open, closed]);
     assert_eq!(store.record(b"key").await.unwrap().unwrap().value, "value");
     let head = store.head(closed).await.unwrap().unwrap();
@@ -299,7 +300,7 @@ async fn logs_that_ended_leave_memory() {
     for _ in 0..200 {
         let id = id();
         create(&tested, id).await;
-        let close = Some(Close { expires_at: None });
+        let close = Some(Close { compacts_at: None, expires_at: None });
         tested.append(Append { close, ..append(&tested, id, 1, 2) }).await.unwrap();
         ids.push(id);
     }
