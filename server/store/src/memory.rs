@@ -10,10 +10,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::api::{
-    Append, Batch, Caps, Compact, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES,
-    MAX_RECORD_VALUE_BYTES, NewLog, ReadError, ReadLimit, Record, Span, Store, Tail, Usage, Version,
-    WriteError,
+    Append, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES, MAX_RECORD_VALUE_BYTES,
+    NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version, WriteError,
 };
+use crate::compaction::{Compact, Span};
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 

@@ -21,9 +21,10 @@ use super::shared::Shared;
 use super::writer::{Command, NewLog as NewFrames, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
-    Append, Batch, Caps, Compact, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version,
+    Append, Batch, Caps, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version,
     WriteError,
 };
+use crate::compaction::Compact;
 use crate::memory::{check_batch, check_many, check_record};
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
 

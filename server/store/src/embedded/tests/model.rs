@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::api::{Compact, Entry, NewLog, Span, Store, WriteError};
+use crate::api::{Entry, NewLog, Store, WriteError};
+use crate::compaction::{Compact, Span};
 use crate::memory::MemoryStore;
 use crate::testing::owner;
 use crate::types::{Head, Seq, UnixMillis};
