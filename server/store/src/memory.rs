@@ -153,21 +153,8 @@ impl Store for MemoryStore {
         if state.logs.contains_key(&new.id) {
             return Err(WriteError::Exists);
         }
-        let frontier = Frontier { committed: Seq::FIRST, watermark: None, closed: false, gone: false };
-        let head = Head {
-            owner: new.owner,
-            created_at: new.created_at,
-            frontier,
-            status: new.status,
-            epoch: self.epoch,
-            recovered_through: None,
-            generation: 0,
-            compacts_at: None,
-            expires_at: None,
-            retained_entries: 0,
-            retained_bytes: 0,
-        };
-        let (sender, _) = watch::channel(frontier);
+        let head = Head { status: new.status, epoch: self.epoch, ..Head::new(new.owner, new.created_at) };
+        let (sender, _) = watch::channel(head.frontier);
         let mut log = Log {
             head,
             document: new.document,
