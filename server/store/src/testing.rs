@@ -74,16 +74,13 @@ pub async fn create(store: &Tested, id: LogId) -> Head {
 
 /// Makes a log of `owner` with entry 0.
 pub async fn create_for(store: &Tested, id: LogId, owner: Owner) -> Head {
+    store.create(new_log(id, owner)).await.unwrap()
+}
+
+/// A log of `owner` with entry 0, to be made.
+pub fn new_log(id: LogId, owner: Owner) -> NewLog {
     let created_at = UnixMillis(1_800_000_000_000);
-    let new = NewLog {
-        id,
-        owner,
-        created_at,
-        status: 1,
-        document: Bytes::from("document"),
-        entries: vec![payload(0)],
-    };
-    store.create(new).await.unwrap()
+    NewLog { id, owner, created_at, status: 1, document: Bytes::from("document"), entries: vec![payload(0)] }
 }
 
 /// The append of entries `from..to`.
@@ -426,10 +423,7 @@ pub async fn bad_batches_are_refused(store: Tested) {
     assert!(matches!(store.put_record(b"", None, None).await, Err(WriteError::Invalid(_))));
     let large = Some(Bytes::from(vec![0; 5000]));
     assert!(matches!(store.put_record(b"key", None, large).await, Err(WriteError::Invalid(_))));
-    let (owner, created_at) = (owner(), UnixMillis(0));
-    let again =
-        NewLog { id, owner, created_at, status: 0, document: Bytes::new(), entries: vec![payload(0)] };
-    assert_eq!(store.create(again).await.unwrap_err(), WriteError::Exists);
+    assert_eq!(store.create(new_log(id, owner())).await.unwrap_err(), WriteError::Exists);
 }
 
 /// Scenario: a store that was closed answers reads of nothing new and takes no writes.

@@ -19,6 +19,7 @@ mod frame;
 mod index;
 mod keys;
 mod log;
+mod newest;
 mod open;
 mod read;
 mod segment;

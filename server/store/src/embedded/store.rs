@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::change::{Create, MAX_INLINE_BYTES, Payload};
 use super::log::Pin;
+use super::newest::Newest;
 use super::read::{self, Looked, broken};
 use super::shared::Shared;
 use super::writer::{Command, PutRecord, QUEUE_COMMANDS};
@@ -30,6 +31,7 @@ const MAX_INLINE_BATCH_BYTES: usize = 8 << 20;
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     dir: PathBuf,
+    newest: Newest,
     commands: mpsc::Sender<Command>,
     threads: Mutex<Option<Threads>>,
 }
@@ -65,12 +67,13 @@ impl EmbeddedStore {
         let opened = open::open(dir, options)?;
         let (commands, receiver) = mpsc::channel(QUEUE_COMMANDS);
         let shared = opened.shared;
+        let newest = Newest::above(shared.index.newest_log().map_err(|error| OpenError::index(&error))?);
         let writer = threads::start_writer(Arc::clone(&shared), opened.writer, receiver);
         let writer = writer.map_err(OpenError::io("start a thread for", dir))?;
         let indexer =
             threads::start_indexer(Arc::clone(&shared)).map_err(OpenError::io("start a thread for", dir))?;
         let threads = Mutex::new(Some(Threads { writer, indexer, _lock: opened.lock }));
-        Ok(Self { shared, dir: dir.to_owned(), commands, threads })
+        Ok(Self { shared, dir: dir.to_owned(), newest, commands, threads })
     }
 
     /// Makes the index anew from the log: the store must not be open. Returns when the new index is whole.
@@ -98,6 +101,15 @@ impl EmbeddedStore {
             Ok(Some(pin)) => Ok(pin),
             Ok(None) => Err(WriteError::NotFound),
             Err(error) => Err(WriteError::Poisoned(error.to_string())),
+        }
+    }
+
+    /// Looks for a log that is about to be made.
+    async fn check_absent(&self, id: LogId) -> Result<(), WriteError> {
+        match self.pin_for_write(id).await {
+            Err(WriteError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(WriteError::Exists),
         }
     }
 
@@ -183,10 +195,8 @@ impl Store for EmbeddedStore {
         check_batch(&new.entries)?;
         self.shared.check_health()?;
         let NewLog { id, owner, created_at, status, document, entries } = new;
-        match self.pin_for_write(id).await {
-            Err(WriteError::NotFound) => {}
-            Err(error) => return Err(error),
-            Ok(_) => return Err(WriteError::Exists),
+        if !self.newest.claim(id) {
+            self.check_absent(id).await?;
         }
         let pin = self.shared.pin_new(id)?;
         let mut payloads = vec![document];
