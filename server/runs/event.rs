@@ -42,6 +42,12 @@ pub(super) mod kind {
     pub(crate) const FAILED: &str = "response.failed";
 }
 
+/// An outbox is full at this many events; those of one step may pass it.
+const MAX_EVENTS: usize = 64;
+
+/// It is full at this many bytes, too; those of one step may pass it.
+const MAX_BYTES: usize = 256 << 10;
+
 /// The bytes that one delta usually needs, to begin with a buffer that fits.
 const USUAL_BYTES: usize = 256;
 
@@ -80,6 +86,7 @@ pub fn decode(payload: &Bytes) -> Option<(&str, Bytes)> {
 pub(super) struct Outbox {
     next: Seq,
     payloads: Vec<Bytes>,
+    bytes: usize,
 }
 
 #[derive(Serialize)]
@@ -93,7 +100,7 @@ struct Framed<'a, T> {
 impl Outbox {
     /// Without events; the first one will be `next`.
     pub(super) fn new(next: Seq) -> Self {
-        Self { next, payloads: Vec::new() }
+        Self { next, payloads: Vec::new(), bytes: 0 }
     }
 
     /// Writes an event: `type`, `sequence_number` and the fields of `body`.
@@ -104,6 +111,7 @@ impl Outbox {
         payload.extend_from_slice(kind.as_bytes());
         let framed = Framed { r#type: kind, sequence_number: self.next.get(), body };
         serde_json::to_writer(&mut payload, &framed).map_err(Error::internal)?;
+        self.bytes = self.bytes.saturating_add(payload.len());
         self.payloads.push(payload.into());
         self.next = self.next.next();
         Ok(())
@@ -111,7 +119,8 @@ impl Outbox {
 
     /// Takes the last event back, as if it had not been pushed.
     pub(super) fn retract(&mut self) {
-        if self.payloads.pop().is_some() {
+        if let Some(payload) = self.payloads.pop() {
+            self.bytes = self.bytes.saturating_sub(payload.len());
             self.next = Seq::new(self.next.get().saturating_sub(1));
         }
     }
@@ -124,8 +133,14 @@ impl Outbox {
         self.payloads.is_empty()
     }
 
+    /// Whether no further step may be written here before a take.
+    pub(super) fn is_full(&self) -> bool {
+        self.payloads.len() >= MAX_EVENTS || self.bytes >= MAX_BYTES
+    }
+
     /// Takes all events out; the next one goes on with the number after the last.
     pub(super) fn take(&mut self) -> Vec<Bytes> {
+        self.bytes = 0;
         std::mem::take(&mut self.payloads)
     }
 }
@@ -174,6 +189,24 @@ mod tests {
         outbox.push(kind::TEXT_DELTA, &Body { delta: "y", logprobs: [] }).unwrap();
         let text = String::from_utf8(outbox.take().remove(0).to_vec()).unwrap();
         assert!(text.contains(r#""sequence_number":4,"delta":"y""#), "{text}");
+    }
+
+    #[test]
+    fn an_outbox_is_full_by_number_or_by_bytes_until_it_is_emptied() {
+        let long = "x".repeat(MAX_BYTES);
+        for (delta, count) in [("x", MAX_EVENTS), (long.as_str(), 1)] {
+            let mut outbox = Outbox::new(Seq::FIRST);
+            for _ in 0..count {
+                assert!(!outbox.is_full());
+                outbox.push(kind::TEXT_DELTA, &Body { delta, logprobs: [] }).unwrap();
+            }
+            assert!(outbox.is_full());
+            outbox.retract();
+            assert!(!outbox.is_full());
+            outbox.take();
+            outbox.push(kind::TEXT_DELTA, &Body { delta: "x", logprobs: [] }).unwrap();
+            assert!(!outbox.is_full());
+        }
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Runs {
 ///
 /// # Errors
 /// `internal` if not even the head can be read or the log does not stand still, `storage_unavailable`.
-pub(super) async fn fail(shared: &Shared, id: ResponseId, fault: &Error) -> Result<(), Error> {
+pub(super) async fn fail(shared: &Arc<Shared>, id: ResponseId, fault: &Error) -> Result<(), Error> {
     for _ in 0..TRIES {
         let head = shared.store.head(id.log()).await.map_err(Error::internal)?;
         let Some(head) = head.filter(|head| !head.frontier.closed) else { return Ok(()) };

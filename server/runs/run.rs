@@ -1,13 +1,14 @@
 //! The task that drives one response.
 //!
 //! It owns the way from the backend's first step to the terminal event, and is the only appender of its log. What it tells
-//! others is never ahead of what is committed, because it answers only between two appends.
+//! others is never ahead of what is committed, because it answers only between two appends. It goes on composing while an append
+//! is under way, and asks what became of that only when there is something to append again.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_store::{Append, Close, Head, Seq, WriteError};
+use tidemark_store::{Append, Appended, Close, Head, Seq, WriteError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -22,13 +23,11 @@ use crate::runs::faults;
 use crate::runs::feed::Feed;
 use crate::runs::handle::{Shared, Snapshot};
 use crate::runs::id::ResponseId;
+use crate::runs::journal::InFlight;
 use crate::runs::live::{Doorstep, Fault, Message};
 use crate::runs::object::{Body, State, Template};
 use crate::runs::options::OnRestart;
 use crate::runs::status::{Cancelled, Ending, Incomplete, Status};
-
-/// An append takes no further step at this many events; one step may pass it.
-const MAX_EVENTS: usize = 64;
 
 /// What a run asks its backend.
 #[derive(Debug)]
@@ -47,11 +46,13 @@ pub(super) struct Run {
     store: bool,
     composer: Composer,
     outbox: Outbox,
-    /// Where the log stands, as of the last append.
+    /// Where the log stands, as of the last append that is known to be durable.
     head: Head,
     status: Status,
+    /// The append after that, and the status that it brings.
+    in_flight: Option<(InFlight, Status)>,
     /// When it was asked for; absent once there was output.
-    silent_since: Option<Instant>,
+    silent_since: Option<std::time::Instant>,
     outside: Outside,
     fault: Fault,
 }
@@ -90,7 +91,8 @@ impl Run {
             outbox,
             head,
             status,
-            silent_since: Some(Instant::now()),
+            in_flight: None,
+            silent_since: Some(std::time::Instant::now()),
             outside,
             fault,
         }
@@ -151,20 +153,30 @@ impl Run {
         }
     }
 
+    /// Turns the backend's steps into events of the log until something ends that.
     async fn follow(&mut self, feed: &mut Feed) -> Result<(), Error> {
         loop {
+            let may_append = !self.outbox.is_empty() && self.in_flight.is_none();
+            if may_append && !self.submit(None).await? {
+                return Ok(());
+            }
             let flow = tokio::select! {
-                event = self.outside.next() => self.hear(event),
-                () = feed.ready() => self.compose(feed)?,
-                () = std::future::ready(()), if !self.outbox.is_empty() => Flow::Go,
-            };
-            match flow {
-                Flow::Go if self.outbox.is_empty() => {}
-                Flow::Go => {
-                    if !feed.fill_during(self.append(None)).await? {
+                event = self.outside.next() => {
+                    if !self.flush().await? {
                         return Ok(());
                     }
+                    self.hear(event)
                 }
+                () = feed.ready(), if !self.outbox.is_full() => self.compose(feed)?,
+                result = outcome(&mut self.in_flight), if !self.outbox.is_empty() => {
+                    if !self.settled(result)? {
+                        return Ok(());
+                    }
+                    Flow::Go
+                }
+            };
+            match flow {
+                Flow::Go => {}
                 Flow::End(ending) => return self.finish(ending).await,
                 Flow::Leave => return Ok(()),
             }
@@ -190,7 +202,7 @@ impl Run {
 
     /// Turns the steps that are here into events.
     fn compose(&mut self, feed: &mut Feed) -> Result<Flow, Error> {
-        while self.outbox.len() < MAX_EVENTS {
+        while !self.outbox.is_full() {
             let Some(step) = feed.take() else {
                 return Ok(feed.end().map_or(Flow::Go, |end| Flow::End(self.verdict(end))));
             };
@@ -231,11 +243,12 @@ impl Run {
         }
         self.composer.end(&ending, &mut self.outbox)?;
         self.push_object(ending.event(), ending.status(), ending.error())?;
-        self.append(Some(ending.status())).await.map(drop)
+        let ours = self.settle().await? && self.submit(Some(ending.status())).await?;
+        if ours { self.settle().await.map(drop) } else { Ok(()) }
     }
 
-    /// Appends the events that are here. False if the log is no longer ours.
-    async fn append(&mut self, ending: Option<Status>) -> Result<bool, Error> {
+    /// Hands the events that are here to the store; nothing may be under way. False if the log is no longer ours.
+    async fn submit(&mut self, ending: Option<Status>) -> Result<bool, Error> {
         // Every append but the last of a run that was queued leaves the response in progress.
         let status = ending.unwrap_or(Status::InProgress);
         let append = Append {
@@ -246,28 +259,76 @@ impl Run {
             entries: self.outbox.take(),
             close: ending.map(|_| Close { expires_at: self.shared.expiry(self.store) }),
         };
-        match self.shared.append(append).await {
-            Ok(head) => {
-                self.head = head;
-                self.status = status;
-                self.note_output();
+        match self.shared.submit(append).await {
+            Ok(in_flight) => {
+                self.in_flight = Some((in_flight, status));
                 Ok(true)
             }
-            Err(WriteError::Invalid(what)) => Err(Error::internal(what)),
+            Err(reason) => self.refused(reason),
+        }
+    }
+
+    /// Waits for the append that is under way, if there is one. False if the log is no longer ours.
+    async fn settle(&mut self) -> Result<bool, Error> {
+        if self.in_flight.is_none() {
+            return Ok(true);
+        }
+        let result = outcome(&mut self.in_flight).await;
+        self.settled(result)
+    }
+
+    /// Waits until everything that was composed is in the log. False if the log is no longer ours.
+    async fn flush(&mut self) -> Result<bool, Error> {
+        while self.settle().await? {
+            if self.outbox.is_empty() {
+                return Ok(true);
+            }
+            if !self.submit(None).await? {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes note of what became of the append that was under way.
+    fn settled(&mut self, result: Result<Appended, WriteError>) -> Result<bool, Error> {
+        let in_flight = self.in_flight.take();
+        match result {
+            Ok(Appended { head, at }) => {
+                self.head = head;
+                self.status = in_flight.map_or(self.status, |(_, status)| status);
+                self.note_output(at);
+                Ok(true)
+            }
+            Err(reason) => self.refused(reason),
+        }
+    }
+
+    fn refused(&self, reason: WriteError) -> Result<bool, Error> {
+        match reason {
+            WriteError::Invalid(what) => Err(Error::internal(what)),
             // Somebody else ended the log, or nothing can be written any more: the log is right (D-17, D-24).
-            Err(reason) => {
+            reason => {
                 tracing::warn!(response = %self.id, %reason, "a run gives up its log");
                 Ok(false)
             }
         }
     }
 
-    fn note_output(&mut self) {
+    fn note_output(&mut self, at: std::time::Instant) {
         if !self.composer.output().is_empty()
             && let Some(begun) = self.silent_since.take()
         {
-            self.shared.meters.first_output.observe(begun.elapsed());
+            self.shared.meters.first_output.observe(at.saturating_duration_since(begun));
         }
+    }
+}
+
+/// What becomes of the append that is under way; waits for ever if there is none. Cancel safe.
+async fn outcome(in_flight: &mut Option<(InFlight, Status)>) -> Result<Appended, WriteError> {
+    match in_flight {
+        Some((in_flight, _)) => in_flight.await,
+        None => std::future::pending().await,
     }
 }
 

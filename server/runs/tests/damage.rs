@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidemark_store::{
-    Append, Batch, Head, Health, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Tail, UnixMillis, Usage,
-    Version, WriteError,
+    Append, Batch, Head, Health, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Submitted, Tail,
+    UnixMillis, Usage, Version, WriteError,
 };
 use tokio::sync::watch;
 
@@ -38,8 +38,8 @@ impl Store for Broken {
         self.0.create(new).await
     }
 
-    async fn append(&self, append: Append) -> Result<Head, WriteError> {
-        self.0.append(append).await
+    async fn submit(&self, append: Append) -> Result<Submitted, WriteError> {
+        self.0.submit(append).await
     }
 
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {

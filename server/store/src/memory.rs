@@ -3,15 +3,18 @@
 //! It owns plain maps behind one lock. It keeps every promise of [`Store`] but durability.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::api::{
-    Append, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES, MAX_RECORD_VALUE_BYTES,
-    NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version, WriteError,
+    Append, Appended, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES,
+    MAX_RECORD_VALUE_BYTES, NewLog, ReadError, ReadLimit, Record, Store, Submitted, Tail, Usage, Version,
+    WriteError,
 };
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
@@ -139,7 +142,7 @@ impl Store for MemoryStore {
         Ok(head)
     }
 
-    async fn append(&self, append: Append) -> Result<Head, WriteError> {
+    async fn submit(&self, append: Append) -> Result<Submitted, WriteError> {
         check_batch(&append.entries)?;
         let mut state = self.writable()?;
         let log = state.logs.get_mut(&append.id).ok_or(WriteError::NotFound)?;
@@ -154,7 +157,8 @@ impl Store for MemoryStore {
             log.head.expires_at = close.expires_at;
         }
         log.frontier.send_replace(log.head.frontier);
-        Ok(log.head.clone())
+        let appended = Appended { head: log.head.clone(), at: Instant::now() };
+        Ok(Submitted::new(future::ready(Ok(appended))))
     }
 
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {

@@ -20,7 +20,7 @@ use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
 macro_rules! store_suite {
     ($make:expr) => {
         $crate::store_suite!($make; a_log_reads_back_as_it_was_appended, an_append_is_fenced_by_position_and_epoch,
-            a_closed_log_takes_nothing, caps_evict_from_the_front_and_raise_the_watermark,
+            a_closed_log_takes_nothing, appends_that_nobody_waits_for_are_done_in_order, caps_evict_from_the_front_and_raise_the_watermark,
             a_large_entry_and_document_read_back, reads_keep_their_limits, a_tail_follows_to_the_end,
             many_readers_see_the_same, a_purged_log_is_unknown, open_and_expired_logs_are_found,
             the_logs_of_an_owner_are_found_newest_first, records_compare_and_set, concurrent_puts_of_a_record_have_one_winner,
@@ -104,6 +104,22 @@ pub async fn read_all(store: &Tested, id: LogId, after: Option<Seq>) -> Vec<(u64
 pub async fn assert_reads(store: &Tested, id: LogId, from: u64, to: u64) {
     let expected: Vec<_> = (from..to).map(|seq| (seq, payload(seq))).collect();
     assert_eq!(read_all(store, id, Seq::new(from).previous()).await, expected);
+}
+
+/// Scenario: an append goes on when its caller does, and later ones come behind it.
+pub async fn appends_that_nobody_waits_for_are_done_in_order(store: Tested) {
+    let id = id();
+    create(&store, id).await;
+    let dropped = store.submit(append(&store, id, 1, 3)).await.unwrap();
+    drop(dropped);
+    let late = store.submit(append(&store, id, 3, 4)).await.unwrap();
+    let last = store.submit(append(&store, id, 4, 9)).await.unwrap();
+    assert_eq!(last.await.unwrap().head.frontier.committed, Seq::new(8));
+    assert_reads(&store, id, 0, 9).await;
+    let late = late.await.unwrap();
+    assert_eq!(late.head.frontier.committed, Seq::new(3), "the log as that append left it");
+    let lost = async { store.submit(append(&store, id, 4, 5)).await?.await };
+    assert!(matches!(lost.await, Err(WriteError::Moved { .. })));
 }
 
 /// Scenario: what was appended, in batches of all sizes, reads back from every position.

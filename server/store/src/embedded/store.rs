@@ -19,7 +19,8 @@ use super::shared::Shared;
 use super::writer::{Command, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
-    Append, Batch, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version, WriteError,
+    Append, Batch, Health, NewLog, ReadError, ReadLimit, Record, Store, Submitted, Tail, Usage, Version,
+    WriteError,
 };
 use crate::memory::{check_batch, check_record};
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
@@ -138,22 +139,37 @@ impl EmbeddedStore {
         written.await.map_err(|error| WriteError::Poisoned(error.to_string()))
     }
 
+    /// Hands the writer a command; what it answers is [`outcome`].
+    async fn enqueue<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Command,
+    ) -> Result<oneshot::Receiver<Result<T, WriteError>>, WriteError> {
+        self.shared.check_health()?;
+        let (reply, answer) = oneshot::channel();
+        // A writer that is gone lets go of the command, and the answer says so.
+        let _ = self.commands.send(command(reply)).await;
+        Ok(answer)
+    }
+
     async fn send<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Command,
     ) -> Result<T, WriteError> {
-        self.shared.check_health()?;
-        let (reply, answer) = oneshot::channel();
-        let sent = self.commands.send(command(reply)).await;
-        if sent.is_ok()
-            && let Ok(answer) = answer.await
-        {
-            return answer;
-        }
-        // The writer is gone, and it says why before it goes.
-        self.shared.check_health()?;
-        Err(WriteError::Poisoned("the writer has ended".to_owned()))
+        outcome(&self.shared, self.enqueue(command).await?).await
     }
+}
+
+/// What the writer answers.
+async fn outcome<T>(
+    shared: &Shared,
+    answer: oneshot::Receiver<Result<T, WriteError>>,
+) -> Result<T, WriteError> {
+    if let Ok(answer) = answer.await {
+        return answer;
+    }
+    // The writer is gone, and it says why before it goes.
+    shared.check_health()?;
+    Err(WriteError::Poisoned("the writer has ended".to_owned()))
 }
 
 /// Runs what blocks on the disk where it holds up nobody.
@@ -206,14 +222,16 @@ impl Store for EmbeddedStore {
         let entries = payloads.collect();
         let epoch = self.shared.epoch;
         let create = Create { id, epoch, created_at, owner, status, watermark: None, document, entries };
-        self.send(|reply| Command::Create { pin, create, reply }).await
+        Ok(self.send(|reply| Command::Create { pin, create, reply }).await?.head)
     }
 
-    async fn append(&self, mut append: Append) -> Result<Head, WriteError> {
+    async fn submit(&self, mut append: Append) -> Result<Submitted, WriteError> {
         check_batch(&append.entries)?;
         let pin = self.pin_for_write(append.id).await?;
         let entries = self.prepare(append.id, std::mem::take(&mut append.entries)).await?;
-        self.send(|reply| Command::Append { pin, append, entries, reply }).await
+        let answer = self.enqueue(|reply| Command::Append { pin, append, entries, reply }).await?;
+        let shared = Arc::clone(&self.shared);
+        Ok(Submitted::new(async move { outcome(&shared, answer).await }))
     }
 
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +18,7 @@ use super::frame::{self, Lsn};
 use super::log::{Extent, LogState, Pin, Stored};
 use super::segment::{self, SEGMENT_BYTES};
 use super::shared::{Seen, Shared, Work};
-use crate::api::{self, Version, WriteError};
+use crate::api::{self, Appended, Version, WriteError};
 use crate::memory::check_append;
 use crate::types::{Frontier, Head, Seq};
 
@@ -35,8 +36,8 @@ type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 /// What the writer can be asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Create { pin: Pin, create: change::Create, reply: Reply<Head> },
-    Append { pin: Pin, append: api::Append, entries: Vec<Payload>, reply: Reply<Head> },
+    Create { pin: Pin, create: change::Create, reply: Reply<Appended> },
+    Append { pin: Pin, append: api::Append, entries: Vec<Payload>, reply: Reply<Appended> },
     Purge { pin: Pin, reply: Reply<()> },
     Record(PutRecord),
     Close { reply: oneshot::Sender<()> },
@@ -58,7 +59,7 @@ enum Staged {
     Log(Box<StagedLog>),
     Purged { pin: Pin, stored: Box<Stored>, reply: Reply<()> },
     Record { key: Bytes, version: Version, value: Option<Bytes>, reply: Reply<Option<Version>> },
-    LogRefused { reply: Reply<Head>, error: WriteError, _pin: Pin },
+    LogRefused { reply: Reply<Appended>, error: WriteError, _pin: Pin },
     PurgeRefused { reply: Reply<()>, error: WriteError },
     RecordAnswered { reply: Reply<Option<Version>>, answer: Result<Option<Version>, WriteError> },
 }
@@ -69,7 +70,7 @@ struct StagedLog {
     stored: Stored,
     extent: Extent,
     entries: Vec<Payload>,
-    reply: Reply<Head>,
+    reply: Reply<Appended>,
 }
 
 #[derive(Debug)]
@@ -154,7 +155,7 @@ impl Writer {
         Some((lsn, length as u64))
     }
 
-    fn stage_create(&mut self, pin: Pin, mut create: change::Create, reply: Reply<Head>) -> Staged {
+    fn stage_create(&mut self, pin: Pin, mut create: change::Create, reply: Reply<Appended>) -> Staged {
         let caps = self.shared.options.caps;
         let mut state = pin.state();
         if state.latest().is_some() {
@@ -194,7 +195,7 @@ impl Writer {
         pin: Pin,
         append: &api::Append,
         entries: Vec<Payload>,
-        reply: Reply<Head>,
+        reply: Reply<Appended>,
     ) -> Staged {
         let caps = self.shared.options.caps;
         let mut state = pin.state();
@@ -292,13 +293,14 @@ impl Writer {
     fn publish(&mut self) {
         let mut work = Work::default();
         let mut answers = Vec::with_capacity(self.group.len());
+        let at = Instant::now();
         for staged in self.group.drain(..) {
             match staged {
                 Staged::Log(staged) => {
                     let StagedLog { pin, stored, extent, entries, reply } = *staged;
                     let head = stored.head.clone();
                     show(&self.shared, &pin, stored, Some((extent, entries)), &mut work);
-                    answers.push(Answer::Head(reply, Ok(head), pin));
+                    answers.push(Answer::Head(reply, Ok(Appended { head, at }), pin));
                 }
                 Staged::Purged { pin, stored, reply } => {
                     show(&self.shared, &pin, *stored, None, &mut work);
@@ -327,7 +329,7 @@ const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a fr
 
 /// An answer; nobody may be waiting for it any more.
 enum Answer {
-    Head(Reply<Head>, Result<Head, WriteError>, Pin),
+    Head(Reply<Appended>, Result<Appended, WriteError>, Pin),
     Purge(Reply<()>, Result<(), WriteError>),
     Record(Reply<Option<Version>>, Result<Option<Version>, WriteError>),
 }
