@@ -4,6 +4,7 @@
 //! the run. A create whose caller goes away is done whole or not at all, because a task of its own does it.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -78,7 +79,8 @@ impl Runs {
         let birth = Birth { id, owner: principal.owner().clone(), document, question, doorstep };
         let (tell, told) = oneshot::channel();
         let tenure = Tenure::new(registered, slot);
-        let begin = begin(Arc::clone(shared), birth, tell);
+        // On the heap once, and not a second time inside of the task that sees to it.
+        let begin = Box::pin(begin(Arc::clone(shared), birth, tell));
         shared.tasks.spawn(supervise(Arc::clone(shared), id, tenure, begin));
         let snapshot = told.await.map_err(|_| Error::internal("a run ended before it began"))??;
         Ok(Created { snapshot, attachment, fault })
@@ -129,6 +131,8 @@ async fn begin(
     };
     // A caller that has gone no longer counts as a reader; the run goes by that.
     let _ = tell.send(run.snapshot());
+    // The request may be large, and the answer may take an hour.
+    drop(birth.document);
     run.drive(birth.question, false).await
 }
 
@@ -155,7 +159,7 @@ pub(super) async fn supervise(
     shared: Arc<Shared>,
     id: ResponseId,
     tenure: Tenure,
-    run: impl Future<Output = Result<(), Error>>,
+    run: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
 ) {
     let fault = match AssertUnwindSafe(run).catch_unwind().await {
         Ok(Ok(())) => return,

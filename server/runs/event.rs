@@ -48,8 +48,8 @@ const MAX_EVENTS: usize = 64;
 /// It is full at this many bytes, too; those of one step may pass it.
 const MAX_BYTES: usize = 256 << 10;
 
-/// The bytes that one delta usually needs, to begin with a buffer that fits.
-const USUAL_BYTES: usize = 256;
+/// The bytes that one delta usually needs: room that an outbox keeps to write in.
+const USUAL_BYTES: usize = 512;
 
 /// An event as a reader gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub(super) struct Outbox {
     next: Seq,
     payloads: Vec<Bytes>,
     bytes: usize,
+    /// Where an event is written before it is as long as it will be: the log's tail keeps it, in memory of just that size.
+    draft: Vec<u8>,
 }
 
 #[derive(Serialize)]
@@ -100,19 +102,20 @@ struct Framed<'a, T> {
 impl Outbox {
     /// Without events; the first one will be `next`.
     pub(super) fn new(next: Seq) -> Self {
-        Self { next, payloads: Vec::new(), bytes: 0 }
+        Self { next, payloads: Vec::new(), bytes: 0, draft: Vec::new() }
     }
 
     /// Writes an event: `type`, `sequence_number` and the fields of `body`.
     pub(super) fn push<T: Serialize>(&mut self, kind: &str, body: &T) -> Result<(), Error> {
         let length = u8::try_from(kind.len()).map_err(Error::internal)?;
-        let mut payload = Vec::with_capacity(USUAL_BYTES);
-        payload.push(length);
-        payload.extend_from_slice(kind.as_bytes());
+        self.draft.clear();
+        self.draft.push(length);
+        self.draft.extend_from_slice(kind.as_bytes());
         let framed = Framed { r#type: kind, sequence_number: self.next.get(), body };
-        serde_json::to_writer(&mut payload, &framed).map_err(Error::internal)?;
-        self.bytes = self.bytes.saturating_add(payload.len());
-        self.payloads.push(payload.into());
+        serde_json::to_writer(&mut self.draft, &framed).map_err(Error::internal)?;
+        self.payloads.push(Bytes::copy_from_slice(&self.draft));
+        self.bytes = self.bytes.saturating_add(self.draft.len());
+        self.draft.shrink_to(USUAL_BYTES);
         self.next = self.next.next();
         Ok(())
     }
@@ -123,10 +126,6 @@ impl Outbox {
             self.bytes = self.bytes.saturating_sub(payload.len());
             self.next = Seq::new(self.next.get().saturating_sub(1));
         }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.payloads.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

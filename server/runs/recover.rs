@@ -122,7 +122,7 @@ impl Runs {
         let (registered, doorstep, _) = shared.live.register(id.log());
         let asked = fold.asked();
         let mut run = Run::new(Arc::clone(shared), id, &document, template, head, status, doorstep);
-        let drive = async move { run.drive(question, asked).await };
+        let drive = Box::pin(async move { run.drive(question, asked).await });
         shared.tasks.spawn(supervise(Arc::clone(shared), id, Tenure::new(registered, slot), drive));
         Ok(true)
     }
