@@ -67,6 +67,8 @@ pub struct Reader {
     id: ResponseId,
     tail: Tail,
     after: Option<Seq>,
+    /// What was committed when the reader had everything; there is nothing to read before that moves.
+    drained: Option<Seq>,
     on_gap: OnGap,
     gap: Option<Gap>,
     heartbeat: Alarm,
@@ -92,6 +94,7 @@ impl Reader {
             id,
             tail,
             after,
+            drained: None,
             on_gap,
             gap: None,
             heartbeat: Alarm::new(Instant::now() + HEARTBEAT),
@@ -133,6 +136,11 @@ impl Reader {
 
     async fn pull(&mut self) -> Result<Option<Delivery>, Error> {
         loop {
+            if let Some(committed) = self.drained
+                && let Some(heartbeat) = self.wait(committed).await?
+            {
+                return Ok(Some(heartbeat));
+            }
             let batch = match self.shared.store.read(self.id.log(), self.after, ReadLimit::default()).await {
                 Ok(batch) => batch,
                 Err(ReadError::Lost(lost)) => {
@@ -146,14 +154,13 @@ impl Reader {
                 let events = batch.entries.iter().map(Event::from_entry).collect::<Result<Vec<_>, _>>()?;
                 self.ended = batch.frontier.closed && last.seq == committed;
                 self.after = Some(last.seq);
+                self.drained = (last.seq == committed).then_some(committed);
                 return Ok(Some(Delivery::Events { events, committed, gap: self.gap.take() }));
             }
             if batch.frontier.closed {
                 return Ok(None);
             }
-            if let Some(heartbeat) = self.wait(committed).await? {
-                return Ok(Some(heartbeat));
-            }
+            self.drained = Some(committed);
         }
     }
 
