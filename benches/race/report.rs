@@ -19,7 +19,9 @@ pub(crate) fn print(contenders: &[Contender], figures: &[Vec<Figures>]) {
     for (contender, rounds) in contenders.iter().zip(figures) {
         print_paced(*contender, &rounds.iter().map(|round| &round.half).collect::<Vec<_>>());
     }
-    println!("\n| contender | unpaced events/s | CPU µs/event | streams opened/s | CPU µs/stream | KiB per idle stream |");
+    println!(
+        "\n| contender | unpaced events/s | CPU µs/event | streams opened/s | CPU µs/stream | KiB per idle stream |"
+    );
     println!("|---|---:|---:|---:|---:|---:|");
     for (contender, rounds) in contenders.iter().zip(figures) {
         let of = |pick: fn(&Figures) -> f64| median(rounds.iter().map(pick));

@@ -14,8 +14,8 @@ use crate::load::{Cost, Load, Window};
 use crate::now_nanos;
 use crate::stats::quantile;
 
-/// Live streams of the paced loads.
-pub(crate) const STREAMS: [u32; 3] = [1, 100, 1000];
+/// Live streams of the paced loads. The last wants about all that two cores have, for the client, the backend and the server.
+pub(crate) const STREAMS: [u32; 4] = [1, 100, 400, 1000];
 
 /// Events per second of a paced stream.
 const RATE: u32 = 50;

@@ -2,10 +2,12 @@
 
 mod damage;
 mod ends;
+mod flight;
 mod flows;
 mod lists;
 mod races;
 mod recovery;
+mod wrapped;
 
 use std::sync::Arc;
 
