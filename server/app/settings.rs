@@ -8,7 +8,7 @@ use tidemark_store::embedded;
 use super::Failure;
 use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
 use crate::config::{self, Config};
-use crate::runs::{OnRestart, Options, Retention};
+use crate::runs::{OnRepeat, OnRestart, Options, Retention};
 
 /// For the store.
 pub(crate) fn store(config: &Config) -> embedded::Options {
@@ -37,6 +37,7 @@ pub(super) fn runs(config: &Config) -> Options {
             config::OnRestart::Fail => OnRestart::Fail,
             config::OnRestart::Retry => OnRestart::Retry,
         },
+        on_repeat: if config.idempotency.wait { OnRepeat::Wait } else { OnRepeat::Refuse },
         max_live: count(limits.live),
         max_live_per_owner: limits.live_per_owner.map(count),
         max_output_bytes: limits.output.as_usize(),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tidemark_store::{LogId, NewLog, UnixMillis};
 
-use super::wrapped::Wrapped;
+use super::faulty::{Call, Faulty};
 use super::*;
 use crate::runs::testing::{stop, text};
 use crate::runs::{OnRestart, ResponseId, Status};
@@ -56,15 +56,13 @@ fn options() -> Options {
 #[tokio::test(start_paused = true)]
 async fn a_log_whose_head_cannot_be_read_stays_open_and_holds_up_nobody() {
     let store = left(b"no document", &[&[CREATED], &[CREATED]]).await;
-    let unreadable = Some(LogId::from_bytes(1_u128.to_be_bytes()));
-    let broken = Wrapped { unreadable, ..Wrapped::new(Arc::clone(&store)) };
-    let (clock, meters) = (Arc::new(TestClock::default()), RunMeters::default());
-    let models = Arc::new(OneModel(Script::new([])));
-    let runs = Runs::new(Arc::new(broken), models, clock, Tasks::new(), Options::default(), meters.clone());
-    assert_eq!(runs.recover().await.unwrap(), 2);
-    assert_eq!((meters.recovered.get(), meters.unrecovered.get()), (1, 1));
-    assert_eq!(store.open_logs(None, 10).await.unwrap(), [LogId::from_bytes(1_u128.to_be_bytes())]);
-    assert_eq!(runs.get(&alice(), &id(2)).await.unwrap().status, Status::Failed);
+    let broken = LogId::from_bytes(1_u128.to_be_bytes());
+    let faulty = Faulty { store: Arc::clone(&store), fails: move |call| call == Call::Head(broken) };
+    let room = room_behind(faulty, Arc::new(TestClock::default()), [], Options::default());
+    assert_eq!(room.runs.recover().await.unwrap(), 2);
+    assert_eq!((room.meters.recovered.get(), room.meters.unrecovered.get()), (1, 1));
+    assert_eq!(store.open_logs(None, 10).await.unwrap(), [broken]);
+    assert_eq!(room.get(&id(2)).await.status, Status::Failed);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,9 @@
 //! A run and its append that is under way.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::wrapped::Wrapped;
 use super::*;
 use crate::runs::testing::{stop, text};
 
@@ -15,32 +12,29 @@ const LONG: Duration = Duration::from_secs(10);
 
 #[tokio::test(start_paused = true)]
 async fn one_append_is_under_way_and_nobody_is_told_more_than_it_brings() {
-    let acks = Arc::new(Semaphore::new(0));
-    let store = Arc::new(MemoryStore::new(Caps::default()));
-    let store = Wrapped { acks: Arc::clone(&acks), ..Wrapped::new(store) };
-    let submitted = Arc::clone(&store.submitted);
     let pause = Act::Wait(Duration::from_millis(1));
-    let script = Script::new([text("a"), pause.clone(), text("b"), pause, text("c"), Act::Hold, stop()]);
-    let models = Arc::new(OneModel(Arc::clone(&script)));
-    let (clock, meters) = (Arc::new(TestClock::default()), RunMeters::default());
-    let runs = Runs::new(Arc::new(store), models, clock, Tasks::new(), Options::default(), meters.clone());
-    let id = runs.create(&alice(), request()).await.unwrap().snapshot.id.to_string();
+    let room = room([text("a"), pause.clone(), text("b"), pause, text("c"), Act::Hold, stop()]);
+    room.store.withhold_acks();
+    let created = room.create(request()).await;
+    let id = created.snapshot.id;
+    let committed =
+        async || room.store.head(id.log()).await.unwrap().map(|head| head.frontier.committed.get());
 
     // Until the backend has said all that it says before it holds.
-    tokio::time::sleep(LONG).await;
-    assert!(timeout(LONG, runs.get(&alice(), &id)).await.is_err(), "it waits for the append");
-    assert_eq!(submitted.load(Ordering::SeqCst), 1, "what comes meanwhile waits, too");
-    acks.add_permits(2);
-    let snapshot = timeout(LONG, runs.get(&alice(), &id)).await.unwrap().unwrap();
-    assert_eq!(submitted.load(Ordering::SeqCst), 2, "and is one append");
+    sleep(LONG).await;
+    let id = id.to_string();
+    assert!(timeout(LONG, room.runs.get(&alice(), &id)).await.is_err(), "it waits for the append");
+    assert_eq!(committed().await, Some(1), "what comes meanwhile waits, too");
+    room.store.give_acks(2);
+    let snapshot = timeout(LONG, room.get(&id)).await.unwrap();
     assert_eq!(object(&snapshot)["output"][0]["content"][0]["text"], "abc");
-    let reader = runs.attach(&alice(), &id, None, OnGap::Fail).await.unwrap();
+    assert_eq!((snapshot.head.frontier.committed.get(), committed().await), (6, Some(6)), "the last delta");
+    let reader = room.attach(&id, None).await;
 
-    script.go_on();
-    acks.add_permits(1);
-    let events = all(reader).await.unwrap();
-    let seqs: Vec<u64> = events.iter().map(|event| event.seq.get()).collect();
+    room.script.go_on();
+    room.store.give_acks(1);
+    let seqs: Vec<u64> = all(reader).await.unwrap().iter().map(|event| event.seq.get()).collect();
     assert_eq!(seqs, (0..11).collect::<Vec<u64>>());
-    assert_eq!(snapshot.head.frontier.committed.get(), 6, "the last delta");
-    assert_eq!((meters.events.get(), meters.append.count()), (11, 4), "each append is counted once");
+    let counted = (room.meters.events.get(), room.meters.append.count());
+    assert_eq!(counted, (11, 4), "created, in progress, the deltas as one, the end");
 }

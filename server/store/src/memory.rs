@@ -3,13 +3,12 @@
 //! It owns plain maps behind one lock. It keeps every promise of [`Store`] but durability.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::api::{
     Append, Appended, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES,
@@ -25,6 +24,8 @@ pub struct MemoryStore {
     caps: Caps,
     epoch: u64,
     health: watch::Sender<Health>,
+    /// Each acknowledgement of an append takes one.
+    acks: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -48,7 +49,18 @@ impl MemoryStore {
     /// An empty store of epoch 1.
     pub fn new(caps: Caps) -> Self {
         let (health, _) = watch::channel(Health::Serving);
-        Self { caps, epoch: 1, health, state: Mutex::default() }
+        let acks = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Self { caps, epoch: 1, health, acks, state: Mutex::default() }
+    }
+
+    /// Acknowledges no append from now on but those that [`Self::give_acks`] lets through. They are done and seen all the same.
+    pub fn withhold_acks(&self) {
+        self.acks.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Lets so many acknowledgements of appends through.
+    pub fn give_acks(&self, count: usize) {
+        self.acks.add_permits(count);
     }
 
     /// The same logs, as a process that starts after this one was killed would find them: the epoch is one higher.
@@ -158,7 +170,12 @@ impl Store for MemoryStore {
         }
         log.frontier.send_replace(log.head.frontier);
         let appended = Appended { head: log.head.clone(), at: Instant::now() };
-        Ok(Submitted::new(future::ready(Ok(appended))))
+        let acks = Arc::clone(&self.acks);
+        Ok(Submitted::new(async move {
+            // Nobody closes it.
+            let _ = acks.acquire_owned().await.map(OwnedSemaphorePermit::forget);
+            Ok(appended)
+        }))
     }
 
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {

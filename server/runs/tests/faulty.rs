@@ -1,6 +1,4 @@
-//! A store in memory that can be made to misbehave.
-
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! A store that fails when a test wants it to.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,32 +6,45 @@ use tidemark_store::{
     Append, Batch, Head, Health, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Submitted, Tail,
     UnixMillis, Usage, Version, WriteError,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::*;
 
-/// A store that behaves, but for what a test sets.
-#[derive(Debug)]
-pub(super) struct Wrapped {
-    pub(super) store: Arc<MemoryStore>,
-    /// The head of this log cannot be read.
-    pub(super) unreadable: Option<LogId>,
-    /// Each acknowledgement of an append takes one of these.
-    pub(super) acks: Arc<Semaphore>,
-    /// How many appends were taken up.
-    pub(super) submitted: Arc<AtomicUsize>,
+/// A call that may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Create,
+    Append,
+    Head(LogId),
+    Record,
+    PutRecord,
+    Purge,
 }
 
-impl Wrapped {
-    /// Everything goes well.
-    pub(super) fn new(store: Arc<MemoryStore>) -> Self {
-        let acks = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Self { store, unreadable: None, acks, submitted: Arc::default() }
+/// A store in memory; each call is shown to `fails` before it is done.
+pub(super) struct Faulty<F> {
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) fails: F,
+}
+
+impl<F> std::fmt::Debug for Faulty<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Faulty").field(&self.store).finish()
+    }
+}
+
+impl<F: Fn(Call) -> bool> Faulty<F> {
+    fn read(&self, call: Call) -> Result<&MemoryStore, ReadError> {
+        if (self.fails)(call) { Err(ReadError::Broken("on purpose".into())) } else { Ok(&self.store) }
+    }
+
+    fn write(&self, call: Call) -> Result<&MemoryStore, WriteError> {
+        if (self.fails)(call) { Err(WriteError::Poisoned("on purpose".into())) } else { Ok(&self.store) }
     }
 }
 
 #[async_trait]
-impl Store for Wrapped {
+impl<F: Fn(Call) -> bool + Send + Sync + 'static> Store for Faulty<F> {
     fn epoch(&self) -> u64 {
         self.store.epoch()
     }
@@ -51,24 +62,15 @@ impl Store for Wrapped {
     }
 
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
-        self.store.create(new).await
+        self.write(Call::Create)?.create(new).await
     }
 
     async fn submit(&self, append: Append) -> Result<Submitted, WriteError> {
-        self.submitted.fetch_add(1, Ordering::SeqCst);
-        let (done, acks) = (self.store.submit(append).await?, Arc::clone(&self.acks));
-        Ok(Submitted::new(async move {
-            acks.acquire_owned().await.unwrap().forget();
-            done.await
-        }))
+        self.write(Call::Append)?.submit(append).await
     }
 
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {
-        if Some(id) == self.unreadable {
-            Err(ReadError::Broken("on purpose".into()))
-        } else {
-            self.store.head(id).await
-        }
+        self.read(Call::Head(id))?.head(id).await
     }
 
     async fn document(&self, id: LogId) -> Result<Bytes, ReadError> {
@@ -84,7 +86,7 @@ impl Store for Wrapped {
     }
 
     async fn purge(&self, id: LogId) -> Result<(), WriteError> {
-        self.store.purge(id).await
+        self.write(Call::Purge)?.purge(id).await
     }
 
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
@@ -105,7 +107,7 @@ impl Store for Wrapped {
     }
 
     async fn record(&self, key: &[u8]) -> Result<Option<Record>, ReadError> {
-        self.store.record(key).await
+        self.read(Call::Record)?.record(key).await
     }
 
     async fn put_record(
@@ -114,7 +116,7 @@ impl Store for Wrapped {
         expected: Option<Version>,
         value: Option<Bytes>,
     ) -> Result<Version, WriteError> {
-        self.store.put_record(key, expected, value).await
+        self.write(Call::PutRecord)?.put_record(key, expected, value).await
     }
 
     async fn close(&self) {
