@@ -43,8 +43,14 @@ pub(super) mod kind {
     pub(crate) const FAILED: &str = "response.failed";
 }
 
-/// The bytes that one delta usually needs, to begin with a buffer that fits.
-const USUAL_BYTES: usize = 256;
+/// An outbox is full at this many events; those of one step may pass it.
+const MAX_EVENTS: usize = 64;
+
+/// It is full at this many bytes, too; those of one step may pass it.
+const MAX_BYTES: usize = 256 << 10;
+
+/// The bytes that one delta usually needs: room that an outbox keeps to write in.
+const USUAL_BYTES: usize = 512;
 
 /// An event as a reader gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +89,8 @@ pub(super) struct Outbox {
     payloads: Vec<Bytes>,
     /// Length of `payloads`.
     bytes: usize,
+    /// Where an event is written before it is as long as it will be: the log's tail keeps it, in memory of just that size.
+    draft: Vec<u8>,
 }
 
 #[derive(Serialize)]
@@ -95,26 +103,31 @@ struct Framed<'a, T> {
 
 /// Writes an event as it lies in the log: `type`, `sequence_number` and the fields of `body`.
 pub(super) fn encode<T: Serialize>(kind: &str, seq: Seq, body: &T) -> Result<Bytes, Error> {
-    let length = u8::try_from(kind.len()).map_err(Error::internal)?;
     let mut payload = Vec::with_capacity(USUAL_BYTES);
-    payload.push(length);
-    payload.extend_from_slice(kind.as_bytes());
-    let framed = Framed { r#type: kind, sequence_number: seq.get(), body };
-    serde_json::to_writer(&mut payload, &framed).map_err(Error::internal)?;
+    write(&mut payload, kind, seq, body)?;
     Ok(payload.into())
+}
+
+fn write<T: Serialize>(out: &mut Vec<u8>, kind: &str, seq: Seq, body: &T) -> Result<(), Error> {
+    out.push(u8::try_from(kind.len()).map_err(Error::internal)?);
+    out.extend_from_slice(kind.as_bytes());
+    let framed = Framed { r#type: kind, sequence_number: seq.get(), body };
+    serde_json::to_writer(out, &framed).map_err(Error::internal)
 }
 
 impl Outbox {
     /// Without events; the first one will be `next`.
     pub(super) fn new(next: Seq) -> Self {
-        Self { next, payloads: Vec::new(), bytes: 0 }
+        Self { next, payloads: Vec::new(), bytes: 0, draft: Vec::new() }
     }
 
     /// Writes the next event.
     pub(super) fn push<T: Serialize>(&mut self, kind: &str, body: &T) -> Result<(), Error> {
-        let payload = encode(kind, self.next, body)?;
-        self.bytes += payload.len();
-        self.payloads.push(payload);
+        self.draft.clear();
+        write(&mut self.draft, kind, self.next, body)?;
+        self.payloads.push(Bytes::copy_from_slice(&self.draft));
+        self.bytes = self.bytes.saturating_add(self.draft.len());
+        self.draft.shrink_to(USUAL_BYTES);
         self.next = self.next.next();
         Ok(())
     }
@@ -122,7 +135,7 @@ impl Outbox {
     /// Takes the last event back, as if it had not been pushed.
     pub(super) fn retract(&mut self) {
         if let Some(payload) = self.payloads.pop() {
-            self.bytes -= payload.len();
+            self.bytes = self.bytes.saturating_sub(payload.len());
             self.next = Seq::new(self.next.get().saturating_sub(1));
         }
     }
@@ -138,6 +151,11 @@ impl Outbox {
 
     pub(super) fn is_empty(&self) -> bool {
         self.payloads.is_empty()
+    }
+
+    /// Whether no further step may be written here before a take.
+    pub(super) fn is_full(&self) -> bool {
+        self.payloads.len() >= MAX_EVENTS || self.bytes >= MAX_BYTES
     }
 
     /// Takes all events out; the next one goes on with the number after the last.
@@ -191,6 +209,24 @@ mod tests {
         outbox.push(kind::TEXT_DELTA, &Body { delta: "y", logprobs: [] }).unwrap();
         let text = String::from_utf8(outbox.take().remove(0).to_vec()).unwrap();
         assert!(text.contains(r#""sequence_number":4,"delta":"y""#), "{text}");
+    }
+
+    #[test]
+    fn an_outbox_is_full_by_number_or_by_bytes_until_it_is_emptied() {
+        let long = "x".repeat(MAX_BYTES);
+        for (delta, count) in [("x", MAX_EVENTS), (long.as_str(), 1)] {
+            let mut outbox = Outbox::new(Seq::FIRST);
+            for _ in 0..count {
+                assert!(!outbox.is_full());
+                outbox.push(kind::TEXT_DELTA, &Body { delta, logprobs: [] }).unwrap();
+            }
+            assert!(outbox.is_full());
+            outbox.retract();
+            assert!(!outbox.is_full());
+            outbox.take();
+            outbox.push(kind::TEXT_DELTA, &Body { delta: "x", logprobs: [] }).unwrap();
+            assert!(!outbox.is_full());
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Reader {
     id: ResponseId,
     tail: Tail,
     position: Position,
+    /// What was committed when the reader had everything; there is nothing to read before that moves.
+    drained: Option<Seq>,
     on_gap: OnGap,
     gap: Option<Gap>,
     heartbeat: Alarm,
@@ -95,6 +97,7 @@ impl Reader {
             tail,
             // Whoever has nothing has nothing.
             position: Position { after, exact: after.is_none() },
+            drained: None,
             on_gap,
             gap: None,
             heartbeat: Alarm::new(Instant::now() + HEARTBEAT),
@@ -147,6 +150,11 @@ impl Reader {
 
     async fn pull(&mut self) -> Result<Option<Delivery>, Error> {
         loop {
+            if let Some(committed) = self.drained
+                && let Some(heartbeat) = self.wait(committed).await?
+            {
+                return Ok(Some(heartbeat));
+            }
             let read = self.shared.store.read(self.id.log(), self.position.after, ReadLimit::default()).await;
             let (batch, events) = match read.and_then(|batch| Ok((self.events(&batch)?, batch))) {
                 Ok((events, batch)) => (batch, events),
@@ -160,14 +168,13 @@ impl Reader {
             if let Some(last) = batch.entries.last() {
                 self.ended = batch.frontier.closed && last.seq == committed;
                 self.position = Position { after: Some(last.seq), exact: true };
+                self.drained = (last.seq == committed).then_some(committed);
                 return Ok(Some(Delivery::Events { events, committed, gap: self.gap.take() }));
             }
             if batch.frontier.closed {
                 return Ok(None);
             }
-            if let Some(heartbeat) = self.wait(committed).await? {
-                return Ok(Some(heartbeat));
-            }
+            self.drained = Some(committed);
         }
     }
 

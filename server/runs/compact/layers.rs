@@ -30,6 +30,13 @@ pub(in crate::runs) struct Load {
     pub(in crate::runs) bytes: u64,
 }
 
+impl Load {
+    /// Both together.
+    pub(in crate::runs) fn and(self, other: Self) -> Self {
+        Self { entries: self.entries + other.entries, bytes: self.bytes + other.bytes }
+    }
+}
+
 /// What is merged in one go: the seqs from `from` on, through at most `through` and the entry that reaches `bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bite {

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidemark_store::{
-    Append, Batch, Compact, Head, Health, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Tail, UnixMillis,
-    Usage, Version, WriteError,
+    Append, Batch, Compact, Head, Health, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Submitted, Tail,
+    UnixMillis, Usage, Version, WriteError,
 };
 use tokio::sync::watch;
 
@@ -69,8 +69,8 @@ impl<F: Fn(Call) -> bool + Send + Sync + 'static> Store for Faulty<F> {
         self.write(Call::Create)?.create(new).await
     }
 
-    async fn append(&self, append: Append) -> Result<Head, WriteError> {
-        self.write(Call::Append)?.append(append).await
+    async fn submit(&self, append: Append) -> Result<Submitted, WriteError> {
+        self.write(Call::Append)?.submit(append).await
     }
 
     async fn compact(&self, compact: Compact) -> Result<Head, WriteError> {

@@ -4,6 +4,7 @@ mod compaction;
 mod damage;
 mod ends;
 mod faulty;
+mod flight;
 mod flows;
 mod idempotency;
 mod lists;

@@ -6,6 +6,9 @@
 
 use std::any::Any;
 use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -152,6 +155,41 @@ impl fmt::Debug for Tail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tail").field("frontier", &*self.frontier.borrow()).finish_non_exhaustive()
     }
+}
+
+/// An append that the store has taken up; awaited, it tells what became of it. Nobody is woken for it before it is awaited, and
+/// dropping it takes nothing back.
+#[must_use = "only its result says whether the append is durable"]
+pub struct Submitted(Pin<Box<dyn Future<Output = Result<Appended, WriteError>> + Send>>);
+
+impl Submitted {
+    /// An append whose outcome this future brings.
+    pub fn new(outcome: impl Future<Output = Result<Appended, WriteError>> + Send + 'static) -> Self {
+        Self(Box::pin(outcome))
+    }
+}
+
+impl Future for Submitted {
+    type Output = Result<Appended, WriteError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl fmt::Debug for Submitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Submitted").finish_non_exhaustive()
+    }
+}
+
+/// An append that is durable.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    /// The log behind it.
+    pub head: Head,
+    /// When it became durable.
+    pub at: Instant,
 }
 
 /// A version of a record: different for every put of its key.
@@ -340,11 +378,19 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`WriteError::Exists`], [`WriteError::Invalid`], [`WriteError::Poisoned`].
     async fn create(&self, new: NewLog) -> Result<Head, WriteError>;
 
-    /// Appends a batch to a log, and closes it if asked to.
+    /// Takes up a batch that is to be appended to a log, which it may close. It comes behind all that were taken up before.
+    ///
+    /// # Errors
+    /// All of [`WriteError`] but `Exists`, `Changed` and `Conflict`, here or from [`Submitted`].
+    async fn submit(&self, append: Append) -> Result<Submitted, WriteError>;
+
+    /// The same, and waits until it is durable.
     ///
     /// # Errors
     /// All of [`WriteError`] but `Exists`, `Changed` and `Conflict`.
-    async fn append(&self, append: Append) -> Result<Head, WriteError>;
+    async fn append(&self, append: Append) -> Result<Head, WriteError> {
+        Ok(self.submit(append).await?.await?.head)
+    }
 
     /// Puts entries into the place of others, as one step. Neither the epoch nor the position of a writer matters, and appends go
     /// on meanwhile: numbers, `committed` and the watermark stay, the generation goes up by one. A read that is under way may

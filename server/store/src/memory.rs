@@ -3,15 +3,17 @@
 //! It owns plain maps behind one lock. It keeps every promise of [`Store`] but durability.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::api::{
-    Append, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES, MAX_RECORD_VALUE_BYTES,
-    NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version, WriteError,
+    Append, Appended, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES,
+    MAX_RECORD_VALUE_BYTES, NewLog, ReadError, ReadLimit, Record, Store, Submitted, Tail, Usage, Version,
+    WriteError,
 };
 use crate::compaction::{Compact, Span};
 use crate::retained::Retained;
@@ -23,6 +25,8 @@ pub struct MemoryStore {
     caps: Caps,
     epoch: u64,
     health: watch::Sender<Health>,
+    /// Each acknowledgement of an append takes one.
+    acks: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -46,7 +50,18 @@ impl MemoryStore {
     /// An empty store of epoch 1.
     pub fn new(caps: Caps) -> Self {
         let (health, _) = watch::channel(Health::Serving);
-        Self { caps, epoch: 1, health, state: Mutex::default() }
+        let acks = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Self { caps, epoch: 1, health, acks, state: Mutex::default() }
+    }
+
+    /// Acknowledges no append from now on but those that [`Self::give_acks`] lets through. They are done and seen all the same.
+    pub fn withhold_acks(&self) {
+        self.acks.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Lets so many acknowledgements of appends through.
+    pub fn give_acks(&self, count: usize) {
+        self.acks.add_permits(count);
     }
 
     /// The same logs, as a process that starts after this one was killed would find them: the epoch is one higher.
@@ -169,7 +184,7 @@ impl Store for MemoryStore {
         Ok(head)
     }
 
-    async fn append(&self, append: Append) -> Result<Head, WriteError> {
+    async fn submit(&self, append: Append) -> Result<Submitted, WriteError> {
         check_batch(&append.entries)?;
         let mut state = self.writable()?;
         let log = state.logs.get_mut(&append.id).ok_or(WriteError::NotFound)?;
@@ -185,7 +200,13 @@ impl Store for MemoryStore {
             log.head.expires_at = close.expires_at;
         }
         log.frontier.send_replace(log.head.frontier);
-        Ok(log.head.clone())
+        let appended = Appended { head: log.head.clone(), at: Instant::now() };
+        let acks = Arc::clone(&self.acks);
+        Ok(Submitted::new(async move {
+            // Nobody closes it.
+            let _ = acks.acquire_owned().await.map(OwnedSemaphorePermit::forget);
+            Ok(appended)
+        }))
     }
 
     async fn compact(&self, compact: Compact) -> Result<Head, WriteError> {

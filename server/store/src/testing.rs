@@ -24,7 +24,7 @@ pub use compaction::*;
 macro_rules! store_suite {
     ($make:expr) => {
         $crate::store_suite!($make; a_log_reads_back_as_it_was_appended, an_append_is_fenced_by_position_and_epoch,
-            a_closed_log_takes_nothing, caps_evict_from_the_front_and_raise_the_watermark,
+            a_closed_log_takes_nothing, appends_that_nobody_waits_for_are_done_in_order, caps_evict_from_the_front_and_raise_the_watermark,
             a_large_entry_and_document_read_back, reads_keep_their_limits, a_tail_follows_to_the_end,
             many_readers_see_the_same, a_purged_log_is_unknown, many_logs_are_purged_together, open_and_due_logs_are_found, spans_take_the_place_of_entries,
             a_compaction_is_fenced_by_its_generation, a_compaction_makes_room, a_last_compaction_is_due_once,
@@ -81,16 +81,13 @@ pub async fn create(store: &Tested, id: LogId) -> Head {
 
 /// Makes a log of `owner` with entry 0.
 pub async fn create_for(store: &Tested, id: LogId, owner: Owner) -> Head {
+    store.create(new_log(id, owner)).await.unwrap()
+}
+
+/// A log of `owner` with entry 0, to be made.
+pub fn new_log(id: LogId, owner: Owner) -> NewLog {
     let created_at = UnixMillis(1_800_000_000_000);
-    let new = NewLog {
-        id,
-        owner,
-        created_at,
-        status: 1,
-        document: Bytes::from("document"),
-        entries: vec![payload(0)],
-    };
-    store.create(new).await.unwrap()
+    NewLog { id, owner, created_at, status: 1, document: Bytes::from("document"), entries: vec![payload(0)] }
 }
 
 /// The append of entries `from..to`.
@@ -114,6 +111,22 @@ pub async fn read_all(store: &Tested, id: LogId, after: Option<Seq>) -> Vec<(u64
 pub async fn assert_reads(store: &Tested, id: LogId, from: u64, to: u64) {
     let expected: Vec<_> = (from..to).map(|seq| (seq, payload(seq))).collect();
     assert_eq!(read_all(store, id, Seq::new(from).previous()).await, expected);
+}
+
+/// Scenario: an append goes on when its caller does, and later ones come behind it.
+pub async fn appends_that_nobody_waits_for_are_done_in_order(store: Tested) {
+    let id = id();
+    create(&store, id).await;
+    let dropped = store.submit(append(&store, id, 1, 3)).await.unwrap();
+    drop(dropped);
+    let late = store.submit(append(&store, id, 3, 4)).await.unwrap();
+    let last = store.submit(append(&store, id, 4, 9)).await.unwrap();
+    assert_eq!(last.await.unwrap().head.frontier.committed, Seq::new(8));
+    assert_reads(&store, id, 0, 9).await;
+    let late = late.await.unwrap();
+    assert_eq!(late.head.frontier.committed, Seq::new(3), "the log as that append left it");
+    let lost = async { store.submit(append(&store, id, 4, 5)).await?.await };
+    assert!(matches!(lost.await, Err(WriteError::Moved { .. })));
 }
 
 /// Scenario: what was appended, in batches of all sizes, reads back from every position.
@@ -485,10 +498,7 @@ pub async fn bad_batches_are_refused(store: Tested) {
     assert!(matches!(store.put_record(b"", None, None).await, Err(WriteError::Invalid(_))));
     let large = Some(Bytes::from(vec![0; 5000]));
     assert!(matches!(store.put_record(b"key", None, large).await, Err(WriteError::Invalid(_))));
-    let (owner, created_at) = (owner(), UnixMillis(0));
-    let again =
-        NewLog { id, owner, created_at, status: 0, document: Bytes::new(), entries: vec![payload(0)] };
-    assert_eq!(store.create(again).await.unwrap_err(), WriteError::Exists);
+    assert_eq!(store.create(new_log(id, owner())).await.unwrap_err(), WriteError::Exists);
 }
 
 /// Scenario: a store that was closed answers reads of nothing new and takes no writes.

@@ -19,8 +19,8 @@ use super::read;
 use super::rewrite::{Kind, Look, PutSpans};
 use super::shared::Shared;
 use super::writer::{Command, PutRecord};
-use crate::api::{Version, WriteError};
-use crate::types::{Head, LogId, Seq};
+use crate::api::{Appended, Version, WriteError};
+use crate::types::{LogId, Seq};
 
 /// A frame of a copy, and what waits for the writer at a time, are some this many bytes.
 const CHUNK_BYTES: u64 = 256 << 10;
@@ -53,7 +53,7 @@ pub(crate) struct Copier {
 /// What was handed to the writer and not answered yet.
 #[derive(Debug)]
 struct Pending {
-    logs: VecDeque<oneshot::Receiver<Result<Head, WriteError>>>,
+    logs: VecDeque<oneshot::Receiver<Result<Appended, WriteError>>>,
     records: VecDeque<oneshot::Receiver<Result<Option<Version>, WriteError>>>,
     bytes: u64,
     since: Instant,

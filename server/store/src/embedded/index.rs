@@ -61,6 +61,13 @@ impl Index {
         Ok(self.db.get(keys::head(id))?.map(|value| keys::decode_head(&value)).transpose()?)
     }
 
+    /// The highest id of all logs, or `None` if there are none.
+    pub(crate) fn newest_log(&self) -> Result<Option<LogId>> {
+        let all = keys::head(LogId::from_bytes([0; 16]))..=keys::head(LogId::from_bytes([u8::MAX; 16]));
+        let newest = self.db.range(all).keys().next_back().transpose()?;
+        Ok(newest.and_then(|key| keys::last_id(&key)))
+    }
+
     /// What memory needs of a log that is taken up again.
     pub(crate) fn load(&self, id: LogId, caps: &crate::api::Caps) -> Result<Option<LogState>> {
         let Some(stored) = self.head(id)? else { return Ok(None) };

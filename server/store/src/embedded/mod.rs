@@ -23,6 +23,7 @@ mod index;
 mod indexer;
 mod keys;
 mod log;
+mod newest;
 mod open;
 mod read;
 mod replay;

@@ -10,10 +10,10 @@ use super::read::{self, Fault, Placed};
 use super::shared::Shared;
 use super::standing::Standing;
 use super::writer::{Effect, Reply, Staged, StagedLog, TOO_LARGE, Writer};
-use crate::api::{ReadError, WriteError};
+use crate::api::{Appended, ReadError, WriteError};
 use crate::compaction::Compact;
 use crate::retained::Size;
-use crate::types::{Head, LogId, Seq};
+use crate::types::{LogId, Seq};
 
 /// Spans that take the place of what lies there.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct PutSpans {
     pub(crate) from: Seq,
     pub(crate) spans: Vec<Span>,
     pub(crate) look: Look,
-    pub(crate) reply: Reply<Head>,
+    pub(crate) reply: Reply<Appended>,
 }
 
 /// Why entries are written again.

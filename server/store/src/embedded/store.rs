@@ -15,14 +15,15 @@ use super::change::{MAX_INLINE_BYTES, Origin, Payload, Span};
 use super::cleaner::{Cleaner, Signal};
 use super::copier::Copier;
 use super::log::{Log, Pin};
+use super::newest::Newest;
 use super::read::{self, Looked, broken};
 use super::rewrite::{Kind, Look, PutSpans, Range};
 use super::shared::Shared;
 use super::writer::{Command, NewLog as NewFrames, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
-    Append, Batch, Caps, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version,
-    WriteError,
+    Append, Batch, Caps, Health, NewLog, ReadError, ReadLimit, Record, Store, Submitted, Tail, Usage,
+    Version, WriteError,
 };
 use crate::compaction::Compact;
 use crate::memory::{check_batch, check_many, check_record};
@@ -35,6 +36,7 @@ const MAX_INLINE_BATCH_BYTES: usize = 8 << 20;
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     dir: PathBuf,
+    newest: Newest,
     commands: mpsc::Sender<Command>,
     cleaner: Arc<Cleaner>,
     signal: Arc<Signal>,
@@ -76,6 +78,7 @@ impl EmbeddedStore {
         let opened = open::open(dir, options)?;
         let (commands, receiver) = mpsc::channel(QUEUE_COMMANDS);
         let shared = opened.shared;
+        let newest = Newest::above(shared.index.newest_log().map_err(|error| OpenError::index(&error))?);
         let writer = threads::start_writer(Arc::clone(&shared), opened.writer, receiver);
         let writer = writer.map_err(OpenError::io("start a thread for", dir))?;
         let indexer =
@@ -89,7 +92,7 @@ impl EmbeddedStore {
         let threads =
             Threads { writer, indexer, cleaner: cleaning, signal: Arc::clone(&signal), _lock: lock };
         let threads = Mutex::new(Some(threads));
-        Ok(Self { shared, dir: dir.to_owned(), commands, cleaner, signal, threads })
+        Ok(Self { shared, dir: dir.to_owned(), newest, commands, cleaner, signal, threads })
     }
 
     /// Makes the index anew from the log: the store must not be open. Returns when the new index is whole.
@@ -143,6 +146,15 @@ impl EmbeddedStore {
         }
     }
 
+    /// Looks for a log that is about to be made.
+    async fn check_absent(&self, id: LogId) -> Result<(), WriteError> {
+        match self.pin_for_write(id).await {
+            Err(WriteError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(WriteError::Exists),
+        }
+    }
+
     /// Splits payloads into those for the log and those for blob files, and writes the latter.
     async fn prepare(&self, id: LogId, payloads: Vec<Bytes>) -> Result<Vec<Payload>, WriteError> {
         let mut inline = 0usize;
@@ -174,24 +186,28 @@ impl EmbeddedStore {
         let looked = spawn_blocking(move || look_at(&shared, &log, &seen)).await;
         let look = looked.map_err(|error| WriteError::Poisoned(error.to_string()))??;
         let (from, kind) = (compact.from, Kind::Compact(compact));
-        self.send(|reply| Command::Rewrite(Box::new(PutSpans { pin, kind, from, spans, look, reply }))).await
+        self.send(|reply| Command::Rewrite(Box::new(PutSpans { pin, kind, from, spans, look, reply })))
+            .await
+            .map(|done| done.head)
+    }
+
+    /// Hands the writer a command; what it answers is [`outcome`].
+    async fn enqueue<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Command,
+    ) -> Result<oneshot::Receiver<Result<T, WriteError>>, WriteError> {
+        self.shared.check_health()?;
+        let (reply, answer) = oneshot::channel();
+        // A writer that is gone lets go of the command, and the answer says so.
+        let _ = self.commands.send(command(reply)).await;
+        Ok(answer)
     }
 
     async fn send<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Command,
     ) -> Result<T, WriteError> {
-        self.shared.check_health()?;
-        let (reply, answer) = oneshot::channel();
-        let sent = self.commands.send(command(reply)).await;
-        if sent.is_ok()
-            && let Ok(answer) = answer.await
-        {
-            return answer;
-        }
-        // The writer is gone, and it says why before it goes.
-        self.shared.check_health()?;
-        Err(WriteError::Poisoned("the writer has ended".to_owned()))
+        outcome(&self.shared, self.enqueue(command).await?).await
     }
 }
 
@@ -207,6 +223,19 @@ fn look_at(shared: &Shared, log: &Log, compact: &Compact) -> Result<Look, WriteE
             return Ok(look);
         }
     }
+}
+
+/// What the writer answers.
+async fn outcome<T>(
+    shared: &Shared,
+    answer: oneshot::Receiver<Result<T, WriteError>>,
+) -> Result<T, WriteError> {
+    if let Ok(answer) = answer.await {
+        return answer;
+    }
+    // The writer is gone, and it says why before it goes.
+    shared.check_health()?;
+    Err(WriteError::Poisoned("the writer has ended".to_owned()))
 }
 
 /// Runs what blocks on the disk where it holds up nobody.
@@ -256,10 +285,8 @@ impl Store for EmbeddedStore {
         check_batch(&new.entries)?;
         self.shared.check_health()?;
         let NewLog { id, owner, created_at, status, document, entries } = new;
-        match self.pin_for_write(id).await {
-            Err(WriteError::NotFound) => {}
-            Err(error) => return Err(error),
-            Ok(_) => return Err(WriteError::Exists),
+        if !self.newest.claim(id) {
+            self.check_absent(id).await?;
         }
         let pin = self.shared.pin_new(id)?;
         let mut payloads = vec![document];
@@ -268,14 +295,16 @@ impl Store for EmbeddedStore {
         let document = payloads.next().unwrap_or(Payload::Inline(Bytes::new()));
         let entries = payloads.collect();
         let create = NewFrames { status, origin: Origin { owner, created_at, document }, entries };
-        self.send(|reply| Command::Create { pin, create, reply }).await
+        Ok(self.send(|reply| Command::Create { pin, create, reply }).await?.head)
     }
 
-    async fn append(&self, mut append: Append) -> Result<Head, WriteError> {
+    async fn submit(&self, mut append: Append) -> Result<Submitted, WriteError> {
         check_batch(&append.entries)?;
         let pin = self.pin_for_write(append.id).await?;
         let entries = self.prepare(append.id, std::mem::take(&mut append.entries)).await?;
-        self.send(|reply| Command::Append { pin, append, entries, reply }).await
+        let answer = self.enqueue(|reply| Command::Append { pin, append, entries, reply }).await?;
+        let shared = Arc::clone(&self.shared);
+        Ok(Submitted::new(async move { outcome(&shared, answer).await }))
     }
 
     async fn compact(&self, compact: Compact) -> Result<Head, WriteError> {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +20,7 @@ use super::rewrite::PutSpans;
 use super::segment;
 use super::shared::{Cell, Chain, Seen, Shared, Work};
 use super::standing::Standing;
-use crate::api::{self, Version, WriteError};
+use crate::api::{self, Appended, Version, WriteError};
 use crate::memory::check_append;
 use crate::types::{Head, Seq};
 
@@ -40,13 +41,13 @@ pub(crate) enum Command {
     Create {
         pin: Pin,
         create: NewLog,
-        reply: Reply<Head>,
+        reply: Reply<Appended>,
     },
     Append {
         pin: Pin,
         append: api::Append,
         entries: Vec<Payload>,
-        reply: Reply<Head>,
+        reply: Reply<Appended>,
     },
     Rewrite(Box<PutSpans>),
     /// The answer says how many of them there were.
@@ -90,7 +91,7 @@ pub(crate) enum Staged {
     Log(Box<StagedLog>),
     Purged { logs: Vec<(Pin, Stored)>, reply: Reply<usize> },
     Record { key: Bytes, cell: Cell, reply: Reply<Option<Version>> },
-    LogRefused { reply: Reply<Head>, error: WriteError, _pin: Pin },
+    LogRefused { reply: Reply<Appended>, error: WriteError, _pin: Pin },
     RecordAnswered { reply: Reply<Option<Version>>, answer: Result<Option<Version>, WriteError> },
 }
 
@@ -99,7 +100,7 @@ pub(crate) struct StagedLog {
     pub(crate) pin: Pin,
     pub(crate) stored: Stored,
     pub(crate) effect: Effect,
-    pub(crate) reply: Reply<Head>,
+    pub(crate) reply: Reply<Appended>,
 }
 
 /// What a change does to the entries of a log.
@@ -211,7 +212,7 @@ impl Writer {
         Some((lsn, length as u64))
     }
 
-    fn stage_create(&mut self, pin: Pin, create: NewLog, reply: Reply<Head>) -> Staged {
+    fn stage_create(&mut self, pin: Pin, create: NewLog, reply: Reply<Appended>) -> Staged {
         let caps = self.shared.options.caps;
         let mut state = pin.state();
         if state.latest().is_some() {
@@ -252,7 +253,7 @@ impl Writer {
         pin: Pin,
         append: &api::Append,
         entries: Vec<Payload>,
-        reply: Reply<Head>,
+        reply: Reply<Appended>,
     ) -> Staged {
         let caps = self.shared.options.caps;
         let mut state = pin.state();
@@ -364,13 +365,14 @@ impl Writer {
     fn publish(&mut self) {
         let mut work = Work::default();
         let mut answers = Vec::with_capacity(self.group.len());
+        let at = Instant::now();
         for staged in self.group.drain(..) {
             match staged {
                 Staged::Log(staged) => {
                     let StagedLog { pin, stored, effect, reply } = *staged;
                     let head = stored.head.clone();
                     show(&self.shared, &pin, stored, effect, &mut work);
-                    answers.push(Answer::Head(reply, Ok(head), pin));
+                    answers.push(Answer::Head(reply, Ok(Appended { head, at }), pin));
                 }
                 Staged::Purged { logs, reply } => {
                     answers.push(Answer::Purge(reply, Ok(logs.len())));
@@ -401,7 +403,7 @@ pub(crate) const TOO_LARGE: WriteError = WriteError::Invalid("the batch is large
 
 /// An answer; nobody may be waiting for it any more.
 enum Answer {
-    Head(Reply<Head>, Result<Head, WriteError>, Pin),
+    Head(Reply<Appended>, Result<Appended, WriteError>, Pin),
     Purge(Reply<usize>, Result<usize, WriteError>),
     Record(Reply<Option<Version>>, Result<Option<Version>, WriteError>),
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::api::{Append, Close, ReadError, ReadLimit, Store as _};
-use crate::testing::{Tested, append, assert_reads, create, id, owner, read_all};
+use crate::api::{Append, Close, ReadError, ReadLimit, Store as _, WriteError};
+use crate::testing::{Tested, append, assert_reads, create, id, new_log, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
 mod model;
@@ -84,6 +84,18 @@ async fn everything_is_there_after_a_restart_and_the_log_goes_on() {
     assert_reads(&store, open, 50, 200).await;
     drop(store);
     assert_reads(&reopen(dir.path()), open, 0, 200).await;
+}
+
+#[tokio::test]
+async fn an_id_of_an_earlier_process_is_taken_and_a_lower_one_that_is_free_is_not() {
+    let free = id();
+    let (dir, closed, open) = written().await;
+    let store = reopen(dir.path());
+    for taken in [closed, open] {
+        assert_eq!(store.create(new_log(taken, owner())).await, Err(WriteError::Exists));
+    }
+    create(&store, free).await;
+    assert_eq!(store.create(new_log(free, owner())).await, Err(WriteError::Exists));
 }
 
 #[tokio::test]
