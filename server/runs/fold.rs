@@ -9,6 +9,7 @@ use crate::backends::Api;
 use crate::error::Error;
 use crate::json::Node;
 use crate::runs::chat::Answer;
+use crate::runs::compact;
 use crate::runs::event::{decode, kind};
 use crate::runs::output::{Effect, Output};
 
@@ -27,6 +28,17 @@ pub(super) enum Content {
     Chat(Answer),
 }
 
+#[cfg(test)]
+impl Content {
+    /// The items of a response.
+    pub(super) fn items(&self) -> &[Node] {
+        match self {
+            Self::Responses(output) => output.items(),
+            Self::Chat(answer) => panic!("{answer:?}"),
+        }
+    }
+}
+
 impl Fold {
     /// Of a log of this API, before its first event.
     pub(super) fn new(api: Api) -> Self {
@@ -37,8 +49,15 @@ impl Fold {
         Self { content, asked: false, produced: false }
     }
 
-    /// Takes in the next event. A piece of an item whose beginning was evicted is left out.
+    /// Takes in the next entry. A piece of an item whose beginning was evicted is left out.
     pub(super) fn apply(&mut self, payload: &Bytes) -> Result<(), Error> {
+        for event in compact::payloads(payload)? {
+            self.apply_event(&event)?;
+        }
+        Ok(())
+    }
+
+    fn apply_event(&mut self, payload: &Bytes) -> Result<(), Error> {
         let (kind, data) =
             decode(payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
         match kind {
@@ -107,13 +126,6 @@ mod tests {
         Composer::new(Arc::new(TestClock::default()), usize::MAX, ResponseId::from_bytes([1; 16]))
     }
 
-    fn items(fold: Fold) -> Vec<Node> {
-        match fold.into_broken_off() {
-            Content::Responses(output) => output.items().to_vec(),
-            Content::Chat(answer) => panic!("{answer:?}"),
-        }
-    }
-
     /// What a backend of the Responses dialect may say: here of three items, in any order.
     fn event() -> impl Strategy<Value = Step> {
         let event = |(kind, item, part, text): (&str, u8, u8, String)| {
@@ -179,7 +191,8 @@ mod tests {
             }
             composer.end(&Ending::Failed(Error::internal("x")), &mut outbox).unwrap();
             prop_assert_eq!(fold.produced(), !empty);
-            prop_assert_eq!(items(fold), composer.output());
+            let folded = fold.into_broken_off();
+            prop_assert_eq!(folded.items(), composer.output());
         }
 
         /// A backend may say anything: what has no place fails the response, and what came before it is kept.
@@ -200,7 +213,8 @@ mod tests {
                 fold.apply(&payload).unwrap();
             }
             composer.end(&Ending::Failed(Error::internal("x")), &mut outbox).unwrap();
-            prop_assert_eq!(items(fold), composer.output());
+            let folded = fold.into_broken_off();
+            prop_assert_eq!(folded.items(), composer.output());
         }
     }
 
@@ -213,6 +227,6 @@ mod tests {
         let mut fold = Fold::new(Api::Responses);
         fold.apply(outbox.take().last().unwrap()).unwrap();
         assert!(fold.produced());
-        assert!(items(fold).is_empty());
+        assert_eq!(fold.into_broken_off().items(), []);
     }
 }

@@ -11,6 +11,7 @@ mod adopt;
 mod author;
 mod chain;
 mod chat;
+mod compact;
 mod compose;
 mod create;
 mod document;
@@ -48,7 +49,7 @@ mod tests;
 
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
 pub use create::Created;
-pub use event::{Event, decode};
+pub use event::Event;
 pub use handle::{Runs, Snapshot, Wanted};
 pub use id::ResponseId;
 pub use input::{InputItem, InputPage, InputQuery, Order};

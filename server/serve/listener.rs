@@ -10,14 +10,19 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn_with_state, map_response};
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
+use super::forwarded::Peer;
 use super::intake::{self, Pace};
 use super::io::{Clocks, Connection};
 use super::stall::{self, StreamTasks};
@@ -35,6 +40,9 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The smallest header limit that the HTTP/1 parser can work with, in bytes.
 const MIN_HEADER_BYTES: usize = 8192;
+
+/// What an HTTP/2 connection begins with.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long nothing is accepted after the system refused to hand a connection over, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -138,7 +146,8 @@ impl Control {
 /// What every connection of a listener shares.
 struct Server {
     http: Builder<StreamTasks>,
-    app: TowerToHyperService<Router>,
+    http1: Builder<StreamTasks>,
+    app: Router,
     clocks: Clocks,
     places: Arc<Semaphore>,
     meters: ServeMeters,
@@ -158,8 +167,9 @@ impl Server {
         let pace = Pace { patience: bounds.header_timeout, slow: meters.slow_bodies.clone() };
         let app = app.layer(map_response(stall::watch)).layer(from_fn_with_state(pace, intake::bound));
         Self {
+            http1: http.clone().http1_only(),
             http,
-            app: TowerToHyperService::new(app),
+            app,
             clocks: Clocks { opening: bounds.header_timeout, stall: bounds.write_timeout },
             places: Arc::new(Semaphore::new(bounds.connections)),
             meters,
@@ -172,9 +182,9 @@ impl Server {
         let mut refused = false;
         while let Ok(place) = Arc::clone(&self.places).acquire_owned().await {
             match socket.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     refused = false;
-                    self.control.open.spawn(Arc::clone(self).converse(stream, place));
+                    self.control.open.spawn(Arc::clone(self).converse(stream, Peer(peer.ip()), place));
                 }
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
@@ -190,22 +200,39 @@ impl Server {
     }
 
     /// Serves one connection to its end.
-    async fn converse(self: Arc<Self>, stream: TcpStream, _place: OwnedSemaphorePermit) {
+    async fn converse(self: Arc<Self>, stream: TcpStream, peer: Peer, _place: OwnedSemaphorePermit) {
         // It fails only for a client that has gone.
         if stream.set_nodelay(true).is_err() {
             return;
         }
         let _counted = self.meters.connections.hold();
+        // Tokens of its own: all connections would else share the locks of two.
+        let (closing, cut) = (self.control.closing.child_token(), self.control.cut.child_token());
+        let begun = closing.run_until_cancelled(self.http_of(&stream)).await;
+        let Some(Some(http)) = begun else { return };
         let io = TokioIo::new(Connection::new(stream, self.clocks));
-        let mut connection = pin!(self.http.serve_connection(io, self.app.clone()));
+        let app = self.app.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request
+        });
+        let mut connection = pin!(http.serve_connection(io, TowerToHyperService::new(app)));
         let ended = async {
-            if self.control.closing.run_until_cancelled(connection.as_mut()).await.is_none() {
+            if closing.run_until_cancelled(connection.as_mut()).await.is_none() {
                 connection.as_mut().graceful_shutdown();
                 let _ = connection.await;
             }
         };
         // How a connection ends is the client's own affair; how a call ends is logged where calls are.
-        self.control.cut.run_until_cancelled(ended).await;
+        cut.run_until_cancelled(ended).await;
+    }
+
+    /// Waits for the first bytes, and tells what they begin; `None` if none come in time. To find out whether it is HTTP/2, the
+    /// builder for both would read the preface alone, and then need a second buffer for the rest of an HTTP/1 request.
+    async fn http_of(&self, stream: &TcpStream) -> Option<&Builder<StreamTasks>> {
+        let mut first = [0; HTTP2_PREFACE.len()];
+        let length = timeout(self.clocks.opening, stream.peek(&mut first)).await.ok()?.ok()?;
+        let may_be_http2 = first.get(..length).is_some_and(|first| HTTP2_PREFACE.starts_with(first));
+        Some(if may_be_http2 { &self.http } else { &self.http1 })
     }
 }
 

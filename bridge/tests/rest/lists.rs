@@ -74,7 +74,7 @@ async fn responses_are_listed_byte_by_byte_with_the_cursor_of_the_next_page() {
             page_token: "to/ken".to_owned(),
             api: Api::Responses.into(),
         }),
-        Asked::List(ListRequest::default()),
+        Asked::List(ListRequest { api: Api::Responses.into(), ..ListRequest::default() }),
     ];
     assert_eq!(fake.asked(), vec![asked; 2].concat());
 }

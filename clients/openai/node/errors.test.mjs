@@ -36,7 +36,7 @@ before(async () => {
   `);
   forgetful = await Gateway.start(`${backend.config}
     [limits]
-    events_per_response = 16
+    bytes_per_response = "16KiB"
   `);
 });
 
@@ -111,7 +111,7 @@ test("a conflict is asked once", async () => {
 
 test("a lost place is a ConflictError, asked once", async () => {
   const client = makeClient(forgetful, { maxRetries: TRIES - 1 });
-  const { id } = await client.responses.create({ ...SHORT, metadata: { "demo.rate": "0", "demo.events": "100" } });
+  const { id } = await client.responses.create({ ...SHORT, metadata: { "demo.rate": "0", "demo.events": "2000" } });
   const before = client.requests.length;
   const call = client.responses.retrieve(id, { stream: true, starting_after: 20 });
   const error = await rejects(call, OpenAI.ConflictError, { code: "offset_lost", param: "starting_after" });
@@ -143,6 +143,26 @@ test("a full owner is a RateLimitError, asked three times with the delay that wa
   assert.ok(Number(error.headers.get("retry-after-ms")) >= 1);
   assert.equal(client.requests.length - before, TRIES);
   await Promise.all(running.map(({ id }) => client.responses.cancel(id)));
+});
+
+test("too often is a RateLimitError, and the try that waits as long as it says is answered", async () => {
+  const hurried = await Gateway.start(`${backend.config}
+    [limits]
+    rate_models = "1 per 5s"
+  `);
+  try {
+    const first = makeClient(hurried);
+    await first.models.list();
+    const error = await rejects(first.models.list(), OpenAI.RateLimitError, { status: 429, code: "rate_limited" });
+    const wait = Number(error.headers.get("retry-after-ms"));
+    assert.ok(wait >= 1 && wait <= 5000, wait);
+    assert.equal(Number(error.headers.get("retry-after")), Math.ceil(wait / 1000));
+    const patient = makeClient(hurried, { maxRetries: TRIES - 1 });
+    await patient.models.list();
+    assert.equal(patient.requests.length, 2);
+  } finally {
+    await hurried.close();
+  }
 });
 
 test("a full gateway is an InternalServerError that a retry mends once there is room", async () => {

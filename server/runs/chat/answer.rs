@@ -273,7 +273,7 @@ mod tests {
         let chunks = [
             delta(&json!({"role": "assistant", "content": ""})),
             delta(
-                json!({"role": "assistant", "content": "a", "reasoning_content": "x", "new": {"t": "p", "n": 1}}),
+                &json!({"role": "assistant", "content": "a", "reasoning_content": "x", "new": {"t": "p", "n": 1}}),
             ),
             delta(&json!({"content": "b", "reasoning_content": "y", "new": {"t": "q", "n": 2}, "list": [1]})),
             delta(&json!({"content": null, "list": [2]})),
