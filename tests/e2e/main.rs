@@ -11,6 +11,7 @@ mod bad_backends;
 mod bad_requests;
 mod bridge;
 mod cancels;
+mod chat_backends;
 mod chats;
 mod command_line;
 mod creates;

@@ -270,3 +270,172 @@ fn nested(mut annotation: Node) -> Node {
     outer.set(&kind, annotation);
     outer
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use tidemark_store::Seq;
+
+    use super::*;
+    use crate::backends::{Api, Usage};
+    use crate::runs::event::decode;
+    use crate::runs::fold::{Content, Fold};
+    use crate::runs::status::Status;
+    use crate::runs::testing::document;
+
+    fn composer(limit: usize) -> (Composer, Outbox) {
+        let document = Document { api: Api::Chat, store: false, ..document() };
+        (Composer::new(ResponseId::from_bytes([1; 16]), &document, limit), Outbox::new(Seq::FIRST))
+    }
+
+    fn taken(outbox: &mut Outbox) -> Vec<(String, Value)> {
+        let event = |payload| {
+            let (kind, data) = decode(&payload).unwrap();
+            (kind.to_owned(), serde_json::from_slice(&data).unwrap())
+        };
+        outbox.take().into_iter().map(event).collect()
+    }
+
+    fn object(composer: &Composer) -> Value {
+        serde_json::from_slice(&composer.object(&Standing::at(Status::InProgress)).unwrap()).unwrap()
+    }
+
+    fn chunk(chunk: &Value) -> Step {
+        Step::Chunk(Node::parse(&chunk.to_string()).unwrap())
+    }
+
+    #[test]
+    fn pieces_become_chunks_of_one_choice() {
+        let (mut composer, mut outbox) = composer(usize::MAX);
+        let logprobs = vec![Node::parse(r#"{"token":"a"}"#).unwrap()];
+        let call = |id: Option<&str>, arguments: &str| Step::ToolCall {
+            index: 0,
+            id: id.map(str::to_owned),
+            name: id.map(|_| "f".to_owned()),
+            arguments: arguments.to_owned(),
+        };
+        let citation = Node::parse(r#"{"type":"url_citation","url":"u"}"#).unwrap();
+        for step in [
+            Step::Reasoning("hm".to_owned()),
+            Step::Text(Text { text: "a".to_owned(), logprobs }),
+            Step::Annotation(citation),
+            call(Some("c"), ""),
+            call(None, "{}"),
+            Step::Finish(Finish::Stop),
+            Step::Usage(Usage { total_tokens: 3, ..Usage::default() }),
+        ] {
+            composer.apply(step, &mut outbox).unwrap();
+        }
+        composer.end(&Ending::Completed, &mut outbox).unwrap();
+        let events = taken(&mut outbox);
+        let deltas: Vec<Value> = events.iter().map(|(_, data)| data["choices"][0]["delta"].clone()).collect();
+        assert_eq!(deltas[0], json!({"role": "assistant", "reasoning_content": "hm"}));
+        assert_eq!(deltas[1], json!({"content": "a"}));
+        assert_eq!(
+            deltas[2],
+            json!({"annotations": [{"type": "url_citation", "url_citation": {"url": "u"}}]})
+        );
+        let begin =
+            json!({"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}});
+        assert_eq!(deltas[3], json!({ "tool_calls": [begin] }));
+        assert_eq!(deltas[4], json!({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}));
+        assert_eq!(
+            events[1].1["choices"][0]["logprobs"],
+            json!({"content": [{"token": "a"}], "refusal": null})
+        );
+        assert_eq!(events[5].1["choices"][0]["finish_reason"], "tool_calls");
+        let (kind, last) = events.last().unwrap();
+        assert_eq!(
+            (kind.as_str(), &last["choices"], &last["usage"]["total_tokens"]),
+            (kind::CHAT_USAGE, &json!([]), &json!(3))
+        );
+        let message = &object(&composer)["choices"][0]["message"];
+        assert_eq!(
+            (&message["content"], &message["tool_calls"][0]["function"]["arguments"]),
+            (&json!("a"), &json!("{}"))
+        );
+    }
+
+    #[test]
+    fn an_empty_answer_has_one_choice_and_a_failed_one_none() {
+        let (mut whole, mut outbox) = composer(usize::MAX);
+        whole.apply(Step::Finish(Finish::Stop), &mut outbox).unwrap();
+        assert_eq!(object(&whole)["choices"][0]["finish_reason"], "stop");
+        let (mut failed, mut outbox) = composer(usize::MAX);
+        failed.end(&Ending::Failed(Error::internal("x")), &mut outbox).unwrap();
+        assert!(outbox.is_empty() && failed.is_silent());
+        assert_eq!(object(&failed)["choices"], json!([]));
+    }
+
+    #[test]
+    fn at_the_limit_every_choice_that_is_open_was_cut() {
+        let (mut composer, mut outbox) = composer(12);
+        let piece = |index: u64, text: &str| {
+            chunk(&json!({"choices": [{"index": index, "delta": {"content": text}}]}))
+        };
+        composer.apply(piece(0, "abc"), &mut outbox).unwrap();
+        composer.apply(piece(1, "defg"), &mut outbox).unwrap();
+        assert!(matches!(composer.apply(piece(1, "x"), &mut outbox), Err(Stop::Limit)));
+        composer.end(&Ending::Incomplete(Incomplete::MaxOutputBytes), &mut outbox).unwrap();
+        let told = object(&composer);
+        for (index, text) in [(0, "abc"), (1, "defg")] {
+            let choice = &told["choices"][index];
+            assert_eq!(
+                (&choice["message"]["content"], &choice["finish_reason"]),
+                (&json!(text), &json!("length"))
+            );
+        }
+    }
+
+    #[test]
+    fn after_the_end_only_what_was_used_is_taken() {
+        let (mut composer, mut outbox) = composer(usize::MAX);
+        composer.apply(Step::Finish(Finish::Stop), &mut outbox).unwrap();
+        composer.apply(chunk(&json!({"choices": [], "usage": {"total_tokens": 1}})), &mut outbox).unwrap();
+        for more in [chunk(&json!({"choices": [{"delta": {"content": "x"}}]})), Step::Text("x".into())] {
+            assert!(matches!(composer.apply(more, &mut outbox), Err(Stop::Fault(_))));
+        }
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let piece = |(index, name, text): (u64, &str, String)| {
+            chunk(
+                &json!({"x": text, "choices": [{"index": index, "delta": {name: text}, "logprobs": {"content": [text]}}]}),
+            )
+        };
+        let call = |(index, number, id, text): (u64, u64, u8, String)| {
+            let id = ["", "a", "b"][usize::from(id)];
+            let call = json!({"index": number, "id": id, "function": {"name": "f", "arguments": text}});
+            chunk(&json!({"choices": [{"index": index, "delta": {"tool_calls": [call]}}]}))
+        };
+        let names = prop::sample::select(vec!["content", "refusal", "reasoning_content", "x_new", "role"]);
+        prop_oneof![
+            (0..3_u64, names, ".{0,5}").prop_map(piece),
+            (0..2_u64, 0..3_u64, 0..3_u8, ".{0,5}").prop_map(call),
+            ".{0,5}".prop_map(|text| Step::Text(text.into())),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_folded_log_is_the_answer_of_the_run_that_wrote_it(steps in prop::collection::vec(step(), 0..30), whole: bool) {
+            let (mut composer, mut outbox) = composer(usize::MAX);
+            for step in steps {
+                composer.apply(step, &mut outbox).unwrap();
+            }
+            if whole {
+                composer.apply(Step::Finish(Finish::MaxOutputTokens), &mut outbox).unwrap();
+                composer.end(&Ending::Completed, &mut outbox).unwrap();
+            }
+            let mut fold = Fold::new(Api::Chat);
+            for payload in outbox.take() {
+                fold.apply(&payload).unwrap();
+            }
+            let told = object(&composer);
+            let Content::Chat(answer) = fold.into_broken_off() else { panic!("a chat") };
+            composer.restore(answer);
+            prop_assert_eq!(object(&composer), told);
+        }
+    }
+}

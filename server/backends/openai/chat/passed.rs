@@ -134,3 +134,69 @@ impl Read for Reader {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn reader(choices: usize) -> Reader {
+        Reader::new(choices, Failures::new("b", None, Duration::from_secs(1)))
+    }
+
+    fn read(reader: &mut Reader, data: &str) -> Result<Vec<Step>, Error> {
+        let mut steps = VecDeque::new();
+        reader.read(Event { name: "message", data }, &mut steps)?;
+        Ok(steps.into())
+    }
+
+    fn piece(index: u64, text: &str, reason: Option<&str>) -> Value {
+        json!({"choices": [{"index": index, "delta": {"content": text}, "finish_reason": reason}]})
+    }
+
+    #[test]
+    fn an_answer_is_whole_when_each_choice_has_ended() {
+        let mut reader = reader(2);
+        assert_eq!(read(&mut reader, &piece(0, "a", Some("stop")).to_string()).unwrap().len(), 1);
+        assert_eq!(reader.progress(), Progress::Answering);
+        let last = read(&mut reader, &piece(1, "b", Some("length")).to_string()).unwrap();
+        assert_eq!(last[1], Step::Finish(Finish::MaxOutputTokens), "one that was cut is enough");
+        assert_eq!(reader.progress(), Progress::Finished);
+        let usage = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}});
+        let counted = read(&mut reader, &usage.to_string()).unwrap();
+        let expected = json!({"choices": [], "usage": {"prompt_tokens": 1}}).to_string();
+        assert_eq!(
+            counted,
+            [Step::Chunk(Node::parse(&expected).unwrap())],
+            "a reason that is repeated is not"
+        );
+        assert!(read(&mut reader, &piece(0, "", None).to_string()).unwrap().is_empty());
+        assert!(read(&mut reader, &piece(0, "more", None).to_string()).is_err());
+    }
+
+    #[test]
+    fn done_is_an_end_without_a_reason() {
+        let mut reader = reader(1);
+        read(&mut reader, &piece(0, "a", None).to_string()).unwrap();
+        assert_eq!(read(&mut reader, DONE).unwrap(), [Step::Finish(Finish::Stop)]);
+        assert_eq!(reader.progress(), Progress::Done);
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_an_error() {
+        for data in [
+            "",
+            "x",
+            "[]",
+            r#"{"choices":1}"#,
+            r#"{"choices":[{"delta":{"content":1}}]}"#,
+            r#"{"usage":1}"#,
+            r#"{"error":{"message":"no"}}"#,
+        ] {
+            assert!(read(&mut reader(1), data).is_err(), "{data}");
+        }
+    }
+}
