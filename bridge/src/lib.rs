@@ -17,6 +17,7 @@ mod position;
 mod responses;
 mod router;
 mod sse;
+mod tickets;
 
 pub use clients::{Clients, Transport};
 pub use error::error_reply;

@@ -23,6 +23,7 @@ use crate::params::Params;
 use crate::position::{EVENT_IDS, Position, View};
 use crate::router::Bridge;
 use crate::sse::{self, First, Frames};
+use crate::tickets;
 
 /// How often a poller may look at a running response, in milliseconds (W-33).
 const POLL_AFTER_MS: HeaderValue = HeaderValue::from_static("1000");
@@ -46,14 +47,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Result<Response, Failure> {
     let (mut parts, body) = request.into_parts();
     let event_ids = Params::of(&parts.uri)?.flag(EVENT_IDS)?;
+    let ticket = tickets::order(&parts.headers)?;
     let body = body::read_json(&parts, body, bridge.options.body_limit()).await?;
-    let (create, delivery) = create::parse(&body)?;
+    let (mut create, delivery) = create::parse(&body)?;
     drop(body);
+    create.ticket = ticket;
     let caller = Caller::take(&mut parts);
     match delivery {
         Delivery::Json => {
-            let reply = bridge.clients.responses().create(caller.call(create)).await?;
-            object(reply.into_inner().response)
+            let made = bridge.clients.responses().create(caller.call(create)).await?.into_inner();
+            let mut reply = object(made.response)?;
+            tickets::show(made.ticket, reply.headers_mut())?;
+            Ok(reply)
         }
         Delivery::Stream => create_stream(&bridge, caller, create, event_ids).await,
     }
@@ -68,12 +73,13 @@ async fn create_stream(
     let call = caller.call(CreateStreamRequest { create: Some(create) });
     let mut messages = bridge.clients.responses().create_stream(call).await?.into_inner();
     // It comes as soon as the response exists, and names it.
-    let Some(first) = messages.message().await? else {
+    let Some(mut first) = messages.message().await? else {
         return Err(Failure::broken_contract("CreateStream ended without a message"));
     };
-    let id = response_id(&first.id)?;
+    let (id, ticket) = (response_id(&first.id)?, first.ticket.take());
     let mut reply = sse::reply(First::Message(first), messages, Frames::new(event_ids, None));
     reply.headers_mut().insert(names::RESPONSE_ID, id);
+    tickets::show(ticket, reply.headers_mut())?;
     Ok(reply)
 }
 

@@ -13,6 +13,7 @@ mod io;
 mod listener;
 mod origin;
 mod panics;
+mod query_ticket;
 mod refusal;
 mod request_id;
 mod shutdown;

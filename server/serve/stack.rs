@@ -8,7 +8,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use http::{HeaderName, HeaderValue, Method};
-use tidemark_proto::names::{REQUEST_ID, RESPONSE_ID, RETRY_AFTER_MS};
+use tidemark_proto::names::{REQUEST_ID, RESPONSE_ID, RETRY_AFTER_MS, TICKET};
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 use tower::ServiceExt;
@@ -18,17 +18,18 @@ use super::completion::{self, Record};
 use super::origin::{Visitors, guard};
 use super::refusal::{Surface, no_such_method};
 use super::request_id::{RequestIds, assign};
-use super::{identity, panics};
+use super::{identity, panics, query_ticket};
 use crate::auth::Access;
 use crate::grpc::name_faults;
 
 /// What a page of another origin may read of a reply, besides what every page may.
-const EXPOSED: [&str; 7] = [
+const EXPOSED: [&str; 8] = [
     "grpc-status",
     "grpc-message",
     "grpc-status-details-bin",
     REQUEST_ID,
     RESPONSE_ID,
+    TICKET,
     "retry-after",
     RETRY_AFTER_MS,
 ];
@@ -49,7 +50,7 @@ pub struct Options {
 /// Everything that the public port serves. `rest` brings the fallback for unknown REST paths; an unknown gRPC method is
 /// answered here.
 ///
-/// From the outside in: request id, log line, panics, host and origin, CORS, principal and scope, routes.
+/// From the outside in: request id, log line, panics, host and origin, CORS, ticket of the URL, principal and scope, routes.
 pub fn app(grpc: Routes, rest: Router, access: Access, options: &Options) -> Router {
     // grpc-web is laid over the gRPC routes alone: over HTTP/1.1 it refuses every other call.
     let grpc = grpc.into_axum_router().reset_fallback();
@@ -66,6 +67,7 @@ pub fn rest(rest: Router, options: &Options) -> Router {
 
 /// The layers before it is known who is calling.
 fn outer(routes: Router, options: &Options) -> Router {
+    let routes = routes.layer(from_fn(query_ticket::take));
     let routes = with_cors(routes, &options.origins);
     let guarded = match &options.visitors {
         Some(visitors) => routes.layer(from_fn_with_state(visitors.clone(), guard)),

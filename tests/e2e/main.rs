@@ -25,3 +25,4 @@ mod resumes;
 mod setup;
 mod shutdown;
 mod storage;
+mod tickets;
