@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
 mod bad_backends;
 mod bad_requests;
 mod bridge;
@@ -18,6 +19,7 @@ mod keys;
 mod keys_command;
 mod limits;
 mod long;
+mod matrix;
 mod owners;
 mod readers;
 mod restarts;
