@@ -35,6 +35,7 @@ pub struct Row {
 
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
+const TOO_MANY: &str = "too_many_requests";
 
 const fn row(code: &'static str, grpc: Code, http: u16, kind: &'static str, retry: Retry) -> Row {
     Row { code, grpc, http, kind, retry }
@@ -42,7 +43,7 @@ const fn row(code: &'static str, grpc: Code, http: u16, kind: &'static str, retr
 
 impl ErrorCode {
     /// Every code that can be sent.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 36] = [
         Self::InvalidRequest,
         Self::InvalidCursor,
         Self::ConflictingCursor,
@@ -72,7 +73,13 @@ impl ErrorCode {
         Self::Internal,
         Self::ForbiddenOrigin,
         Self::RequestTimeout,
+        Self::InvalidIdempotencyKey,
+        Self::IdempotencyKeyReused,
+        Self::IdempotencyRequestInProgress,
+        Self::IdempotencyUnavailable,
         Self::AmbiguousCredentials,
+        Self::AuthRateLimited,
+        Self::RateLimited,
     ];
 
     /// The row of this code. `Unspecified` reads as `internal`.
@@ -82,6 +89,9 @@ impl ErrorCode {
             Self::InvalidCursor => row("invalid_cursor", Code::InvalidArgument, 400, INVALID, Retry::Never),
             Self::ConflictingCursor => {
                 row("conflicting_cursor", Code::InvalidArgument, 400, INVALID, Retry::Never)
+            }
+            Self::InvalidIdempotencyKey => {
+                row("invalid_idempotency_key", Code::InvalidArgument, 400, INVALID, Retry::Never)
             }
             Self::AmbiguousCredentials => {
                 row("ambiguous_credentials", Code::InvalidArgument, 400, INVALID, Retry::Never)
@@ -110,12 +120,22 @@ impl ErrorCode {
                 row("previous_response_not_terminal", Code::FailedPrecondition, 409, INVALID, Retry::Never)
             }
             Self::OffsetLost => row("offset_lost", Code::OutOfRange, 409, INVALID, Retry::Never),
+            Self::IdempotencyKeyReused => {
+                row("idempotency_key_reused", Code::AlreadyExists, 409, INVALID, Retry::Never)
+            }
+            Self::IdempotencyRequestInProgress => {
+                row("idempotency_request_in_progress", Code::Aborted, 409, INVALID, Retry::Later)
+            }
             Self::PayloadTooLarge => {
                 row("payload_too_large", Code::ResourceExhausted, 413, INVALID, Retry::Never)
             }
             Self::QuotaExceeded => {
-                row("quota_exceeded", Code::ResourceExhausted, 429, "too_many_requests", Retry::Later)
+                row("quota_exceeded", Code::ResourceExhausted, 429, TOO_MANY, Retry::Later)
             }
+            Self::AuthRateLimited => {
+                row("auth_rate_limited", Code::ResourceExhausted, 429, TOO_MANY, Retry::Later)
+            }
+            Self::RateLimited => row("rate_limited", Code::ResourceExhausted, 429, TOO_MANY, Retry::Later),
             Self::Internal | Self::Unspecified => row("internal", Code::Internal, 500, SERVER, Retry::Unsaid),
             Self::BackendError => row("backend_error", Code::Unavailable, 502, SERVER, Retry::Unsaid),
             Self::BackendUnreachable => {
@@ -128,6 +148,9 @@ impl ErrorCode {
             Self::StorageFull => row("storage_full", Code::Unavailable, 503, SERVER, Retry::Later),
             Self::StorageUnavailable => {
                 row("storage_unavailable", Code::Unavailable, 503, SERVER, Retry::Later)
+            }
+            Self::IdempotencyUnavailable => {
+                row("idempotency_unavailable", Code::Unavailable, 503, SERVER, Retry::Later)
             }
             Self::Draining => row("draining", Code::Unavailable, 503, SERVER, Retry::Later),
             Self::NoBackend => row("no_backend", Code::Unavailable, 503, SERVER, Retry::Later),

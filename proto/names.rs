@@ -18,8 +18,17 @@ pub const TICKET_PREFIX: &str = "tmt_";
 /// The id of a request: taken over if it is well-formed, made otherwise; on every reply.
 pub const REQUEST_ID: &str = "x-request-id";
 
+/// The address of the client, from a bridge that the gateway trusts as a proxy.
+pub const CLIENT: &str = "x-forwarded-for";
+
 /// The id of the response that a reply is about.
 pub const RESPONSE_ID: &str = "x-tidemark-response-id";
+
+/// Makes a create one that can be repeated: the same key and body are the same response.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Says that an earlier create with the same idempotency key has made the response.
+pub const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
 
 /// Tells the OpenAI SDKs whether to try again.
 pub const SHOULD_RETRY: &str = "x-should-retry";

@@ -61,10 +61,12 @@ impl Error {
         self
     }
 
-    /// Says when another try makes sense.
+    /// Says when another try makes sense. It is rounded up to whole milliseconds, which every form of the answer can say: one
+    /// that comes even a moment earlier may be refused again.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
-        self.0.retry_after = Some(wait);
+        let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        self.0.retry_after = Some(Duration::from_millis(millis));
         self
     }
 
@@ -183,6 +185,18 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_another_try_is_rounded_up_to_milliseconds() {
+        let after = |nanos| {
+            Error::internal("x")
+                .with_retry_after(Duration::from_nanos(nanos))
+                .retry_after()
+                .unwrap()
+                .as_nanos()
+        };
+        assert_eq!([0, 1, 1_000_000, 1_000_001].map(after), [0, 1_000_000, 1_000_000, 2_000_000]);
+    }
 
     #[test]
     fn the_log_gets_no_text_of_callers_and_no_quote() {

@@ -7,8 +7,9 @@ use http::{Extensions, HeaderMap, HeaderName, header};
 use tidemark_proto::names;
 use tonic::metadata::MetadataMap;
 
-const CARRIED: [HeaderName; 6] = [
+const CARRIED: [HeaderName; 7] = [
     header::AUTHORIZATION,
+    HeaderName::from_static(names::CLIENT),
     HeaderName::from_static(names::FOREIGN_CREDENTIALS[0]),
     HeaderName::from_static(names::FOREIGN_CREDENTIALS[1]),
     HeaderName::from_static(names::OWNER),
@@ -62,6 +63,7 @@ mod tests {
             .header("x-tidemark-owner", "ada")
             .header("x-tidemark-scopes", "models.read")
             .header("x-request-id", "req-1")
+            .header("x-forwarded-for", "203.0.113.7")
             .header("cookie", "secret")
             .header("grpc-timeout", "1S")
             .extension(Mark(7))
@@ -76,7 +78,14 @@ mod tests {
         names.sort();
         assert_eq!(
             names,
-            ["authorization", "x-api-key", "x-request-id", "x-tidemark-owner", "x-tidemark-scopes"]
+            [
+                "authorization",
+                "x-api-key",
+                "x-forwarded-for",
+                "x-request-id",
+                "x-tidemark-owner",
+                "x-tidemark-scopes"
+            ]
         );
         let credentials: Vec<_> = call.metadata().get_all("authorization").iter().collect();
         assert_eq!(credentials, ["Bearer a", "Bearer b"]);

@@ -39,9 +39,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Auth, Config, KeysAuth};
 use crate::error::Error;
 use crate::grpc::{self, Services};
+use crate::limits::{Failures, Quotas};
 use crate::runs::Runs;
 use crate::serve::{
-    self, Banner, Bounds, Control, Drained, Health, Listener, Record, RequestIds, Signals, Visitors,
+    self, Banner, Bounds, Control, Drained, Gate, Health, Listener, Proxies, Record, RequestIds, Signals,
+    Visitors,
 };
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -311,7 +313,12 @@ fn public(
     let rest = tidemark_bridge::router(Clients::new(grpc::contract(services)), bridge_options(config)?);
     let methods = grpc::methods().map_err(Failure::start("cannot read the contract"))?;
     let record = Record::new(methods, metrics.serve());
-    Ok(serve::app(routes, rest, access, &stack_options(config, clock, record)))
+    let gate = Gate::new(
+        access,
+        Failures::new(settings::failures(config), metrics.limits()),
+        Quotas::new(settings::rates(config), metrics.limits()),
+    );
+    Ok(serve::app(routes, rest, &gate, &stack_options(config, clock, record)))
 }
 
 /// What the settings mean to the bridge, in this process or alone.
@@ -333,6 +340,7 @@ fn stack_options(config: &Config, clock: Arc<dyn Clock>, record: Record) -> serv
         visitors,
         origins,
         request_ids: RequestIds::new(move || Uuid::from_bytes(clock.new_id())),
+        proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded_header),
         record,
     }
 }

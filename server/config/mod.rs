@@ -18,7 +18,7 @@ pub use auth::check_exposure;
 pub use load::{DEFAULTS, Environment, Loaded, Overrides, load, parse};
 pub use problem::{Problem, Problems};
 pub use tree::{
-    Auth, Backend, BackendKind, Config, Cors, Dialect, Durability, KeysAuth, Limits, Log, LogFormat, Models,
-    OnRestart, OpenAi, Retention, Runs, Secret, Server, Store,
+    Auth, Backend, BackendKind, Config, Cors, Dialect, Durability, ForwardedHeader, Idempotency, KeysAuth,
+    Limits, Log, LogFormat, Models, OnRestart, OpenAi, PerOwner, Retention, Runs, Secret, Server, Store,
 };
-pub use units::{ByteSize, parse_duration, spell_duration};
+pub use units::{ByteSize, Rate, parse_duration, spell_duration};

@@ -8,9 +8,10 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 
-use super::units::ByteSize;
+use super::units::{ByteSize, Rate};
 
 /// All settings (S-10).
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// The life of a run.
     pub runs: Runs,
+    /// Creates that are repeated (D-35).
+    pub idempotency: Idempotency,
     /// What a response, an owner and the gateway may use (D-18).
     pub limits: Limits,
     /// How long things are kept (D-25).
@@ -58,6 +61,19 @@ pub struct Server {
     pub write_timeout: Duration,
     /// Host names, besides loopback and `listen`, that clients may use while auth is off; lower case, without port (D-41).
     pub hosts: Vec<String>,
+    /// Networks of the proxies whose word on a client's address counts (U-23).
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where they write it.
+    pub forwarded_header: ForwardedHeader,
+}
+
+/// The header in which a proxy names its client; the other one is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// What an event must survive before anybody sees it (D-16).
@@ -170,19 +186,49 @@ pub enum OnRestart {
     Retry,
 }
 
-/// What a response, an owner and the gateway may use (D-18).
+/// Creates that are repeated (D-35).
+#[derive(Clone, Debug)]
+pub struct Idempotency {
+    /// Whether a repeat that does not stream waits for a response that is running; else it gets a 409.
+    pub wait: bool,
+}
+
+/// What a response, an owner, a caller and the gateway may use (D-18, D-34). An absent rate is no limit.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Live responses in total.
     pub live: NonZeroU32,
-    /// Live responses of one owner; absent = no limit.
-    pub live_per_owner: Option<NonZeroU32>,
+    /// Live responses of one owner.
+    pub live_per_owner: PerOwner,
     /// Events kept per response.
     pub events_per_response: NonZeroU32,
     /// Bytes kept per response.
     pub bytes_per_response: ByteSize,
     /// Largest output of a response.
     pub output: ByteSize,
+    /// Wrong credentials of one client address that lock it.
+    pub auth_failures: Option<Rate>,
+    /// How long it is locked then.
+    pub auth_lock: Duration,
+    /// Calls that start a generation.
+    pub rate_creates: Option<Rate>,
+    /// Other calls about responses and sessions.
+    pub rate_responses: Option<Rate>,
+    /// Calls for the list of models.
+    pub rate_models: Option<Rate>,
+    /// Calls about keys, users and grants.
+    pub rate_admin: Option<Rate>,
+}
+
+/// A limit on what one owner has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PerOwner {
+    /// The limit of the design with auth on; none with auth off, where owners are only names.
+    Auto,
+    /// No limit.
+    Off,
+    /// This many.
+    Max(NonZeroU32),
 }
 
 /// How long things are kept, from the end of a response (D-25).

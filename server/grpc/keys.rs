@@ -43,7 +43,7 @@ impl KeysService for Keys {
         let new = new_key(request.get_ref()).map_err(|error| status(&error))?;
         let (key, info) = self.0.create_key(&caller, new).await.map_err(|error| status(&error))?;
         let value = key.reveal().expose_secret().to_owned();
-        Ok(Response::new(CreateKeyResponse { key: Some(shown(info)), value }))
+        Ok(Response::new(CreateKeyResponse { key: Some(shown(&info)), value }))
     }
 
     async fn list_keys(
@@ -54,7 +54,7 @@ impl KeysService for Keys {
         let ListKeysRequest { owner, page_size, after } = request.get_ref();
         let query = KeyQuery { owner, page_size: *page_size, after };
         let page = self.0.list_keys(&caller, query).await.map_err(|error| status(&error))?;
-        let keys = page.keys.into_iter().map(shown).collect();
+        let keys = page.keys.iter().map(shown).collect();
         Ok(Response::new(ListKeysResponse { keys, has_more: page.has_more, page_size: page.page_size }))
     }
 
@@ -70,7 +70,7 @@ impl KeysService for Keys {
         let rotated = self.0.rotate_key(&caller, id, overlap.unwrap_or_default()).await;
         let (key, info) = rotated.map_err(|error| status(&error))?;
         let value = key.reveal().expose_secret().to_owned();
-        Ok(Response::new(RotateKeyResponse { key: Some(shown(info)), value }))
+        Ok(Response::new(RotateKeyResponse { key: Some(shown(&info)), value }))
     }
 
     async fn disable_key(
@@ -79,7 +79,7 @@ impl KeysService for Keys {
     ) -> Result<Response<DisableKeyResponse>, Status> {
         let caller = principal(&request)?;
         let changed = self.0.set_key_disabled(&caller, &request.get_ref().id, true).await;
-        let key = Some(shown(changed.map_err(|error| status(&error))?));
+        let key = Some(shown(&changed.map_err(|error| status(&error))?));
         Ok(Response::new(DisableKeyResponse { key }))
     }
 
@@ -89,7 +89,7 @@ impl KeysService for Keys {
     ) -> Result<Response<EnableKeyResponse>, Status> {
         let caller = principal(&request)?;
         let changed = self.0.set_key_disabled(&caller, &request.get_ref().id, false).await;
-        let key = Some(shown(changed.map_err(|error| status(&error))?));
+        let key = Some(shown(&changed.map_err(|error| status(&error))?));
         Ok(Response::new(EnableKeyResponse { key }))
     }
 
@@ -157,7 +157,7 @@ fn time(at: &Timestamp) -> Result<UnixMillis, Error> {
     millis.map(UnixMillis).ok_or_else(|| Error::invalid("expires_at", "the time is not one after 1970"))
 }
 
-fn shown(info: KeyInfo) -> v1::Key {
+fn shown(info: &KeyInfo) -> v1::Key {
     let state = match info.state {
         KeyState::Active => v1::KeyState::Active,
         KeyState::Rotating => v1::KeyState::Rotating,

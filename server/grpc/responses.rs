@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use tidemark_proto::v1::responses_service_server::ResponsesService;
 use tidemark_proto::v1::{
     CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest, CreateStreamResponse,
@@ -68,13 +68,13 @@ impl ResponsesService for Responses {
         let wait = choice::<Wait>(request.wait, "wait")?;
         let order = ticket::order(&principal, request.ticket.take()).map_err(|error| status(&error))?;
         let created = self.runs.create(&principal, request).await.map_err(|error| status(&error))?;
-        let ticket =
-            self.ticket(&principal, created.snapshot.id, order).await.map_err(|error| status(&error))?;
+        let (id, replayed) = (created.snapshot.id, created.replayed);
+        let ticket = self.ticket(&principal, id, order).await.map_err(|error| status(&error))?;
         let response = match wait {
             Wait::Terminal => self.runs.wait_terminal(created).await.and_then(message::response_or_error),
             Wait::None | Wait::Unspecified => message::response(created.snapshot),
         };
-        let answer = response.map(|response| CreateResponse { response: Some(response), ticket });
+        let answer = response.map(|response| CreateResponse { response: Some(response), replayed, ticket });
         self.answer(&principal, answer).await
     }
 
@@ -83,22 +83,32 @@ impl ResponsesService for Responses {
         request: Request<CreateStreamRequest>,
     ) -> Result<Response<Self::CreateStreamStream>, Status> {
         let principal = principal(&request)?;
-        let create = request.into_inner().create;
+        let CreateStreamRequest { create, after } = request.into_inner();
         let mut create =
             create.ok_or_else(|| status(&Error::invalid("create", "create is required: what to create")))?;
+        if after.is_some() && create.idempotency_key.is_none() {
+            let text = "after needs create.idempotency_key: only a repeat can have read something";
+            return Err(status(&Error::invalid("after", text)));
+        }
         let order = ticket::order(&principal, create.ticket.take()).map_err(|error| status(&error))?;
         let created = self.runs.create(&principal, create).await.map_err(|error| status(&error))?;
         let id = created.snapshot.id;
-        let ticket = self.ticket(&principal, id, order).await.map_err(|error| status(&error))?;
+        let name = CreateStreamResponse {
+            id: id.to_string(),
+            events: Vec::new(),
+            committed: created.snapshot.head.frontier.committed.get(),
+            replayed: created.replayed,
+            ticket: self.ticket(&principal, id, order).await.map_err(|error| status(&error))?,
+        };
+        let created = created.after(after.map(Seq::new));
         let reader = self.runs.read(created).await.map_err(|error| status(&error))?;
-        // Only the first message names the response.
-        let name = CreateStreamResponse { id: id.to_string(), ticket, ..CreateStreamResponse::default() };
         let guarded = Guarded::new(reader, self.access.clone(), principal).await?;
-        let messages = stream::unfold((guarded, name), async |(mut guarded, name)| {
-            let message = guarded.next().await?.map(|delivery| created_part(name, delivery));
-            Some((message, (guarded, CreateStreamResponse::default())))
-        });
-        Ok(Response::new(Box::pin(messages)))
+        if after.is_none() {
+            return Ok(Response::new(Box::pin(created_parts(guarded, name))));
+        }
+        // Behind a position there may be nothing for long, or ever: the response is named at once.
+        let messages = created_parts(guarded, CreateStreamResponse::default());
+        Ok(Response::new(Box::pin(stream::iter([Ok(name)]).chain(messages))))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
@@ -175,12 +185,21 @@ impl ResponsesService for Responses {
     }
 }
 
-fn created_part(name: CreateStreamResponse, delivery: Delivery) -> CreateStreamResponse {
-    let (events, committed) = match delivery {
-        Delivery::Events { events, committed, gap: _ } => (message::events(events), committed),
-        Delivery::Heartbeat { committed } => (Vec::new(), committed),
-    };
-    CreateStreamResponse { events, committed: committed.get(), ..name }
+/// The messages of a created stream; the first one is `name` with its events.
+fn created_parts(
+    guarded: Guarded,
+    name: CreateStreamResponse,
+) -> impl Stream<Item = Result<CreateStreamResponse, Status>> + Send {
+    stream::unfold((guarded, name), async |(mut guarded, name)| {
+        let message = guarded.next().await?.map(|delivery| {
+            let (events, committed) = match delivery {
+                Delivery::Events { events, committed, gap: _ } => (message::events(events), committed),
+                Delivery::Heartbeat { committed } => (Vec::new(), committed),
+            };
+            CreateStreamResponse { events, committed: committed.get(), ..name }
+        });
+        Some((message, (guarded, CreateStreamResponse::default())))
+    })
 }
 
 fn resumed_part(delivery: Delivery) -> ResumeResponse {

@@ -43,7 +43,7 @@ impl Runs {
                 return Ok(count);
             }
             for log in expired {
-                match self.0.store.purge(log).await {
+                match self.remove(log).await {
                     Ok(()) => {
                         self.0.meters.swept.increment();
                         count += 1;

@@ -13,37 +13,57 @@ use tidemark_proto::names::{FOREIGN_CREDENTIALS, OWNER, SCOPES};
 use tidemark_proto::v1::ErrorCode;
 use tidemark_store::Owner;
 
+use super::completion::Caller;
+use super::forwarded::Client;
+use super::gate::Gate;
 use super::refusal::{Surface, no_such_method};
-use crate::auth::{Access, Need, Presented, Principal, Scopes, methods, owner_named};
+use crate::auth::{Need, Presented, Principal, Scopes, methods, owner_named};
 use crate::error::Error;
 
 /// The scheme of the credentials that are taken.
 const SCHEME: &str = "bearer";
 
-/// Puts the principal into the request's extensions, or refuses the call. The reply carries its credential's id for the log.
-pub(super) async fn identify(State(access): State<Access>, mut request: Request, next: Next) -> Response {
+/// Puts the principal into the request's extensions, or refuses the call.
+pub(super) async fn identify(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let surface = Surface::of(request.headers());
-    match admit(&access, need(&surface, &request), request.headers()).await {
-        Ok(Some(principal)) => {
-            let credential = principal.credential().clone();
+    if need(&surface, &request) == Some(Need::Nothing) {
+        return next.run(request).await;
+    }
+    let client = request.extensions().get::<Client>().copied().unwrap_or_default();
+    match principal(&gate, client, request.headers()).await {
+        Ok(principal) => {
+            if let Some(caller) = request.extensions().get::<Caller>() {
+                caller.note(&principal);
+            }
             request.extensions_mut().insert(principal);
-            let mut reply = next.run(request).await;
-            reply.extensions_mut().insert(credential);
-            reply
+            next.run(request).await
         }
-        Ok(None) => next.run(request).await,
         Err(error) => surface.refuse(&error),
     }
 }
 
-/// The principal of a call that may be made; absent = nobody needs to know.
-async fn admit(access: &Access, need: Option<Need>, headers: &HeaderMap) -> Result<Option<Principal>, Error> {
-    if need == Some(Need::Nothing) {
-        return Ok(None);
+/// Refuses a call for which the principal lacks a scope, and one that nobody serves.
+pub(super) async fn authorize(request: Request, next: Next) -> Response {
+    let surface = Surface::of(request.headers());
+    let checked = match (need(&surface, &request), request.extensions().get::<Principal>()) {
+        (None, _) => Err(no_such_method()),
+        (Some(need), Some(principal)) => need.check(principal),
+        // Nothing is needed; or else the services refuse whom nobody has named.
+        (Some(_), None) => Ok(()),
+    };
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(error) => surface.refuse(&error),
     }
-    let principal = access.identify(presented(headers)?).await?;
-    need.ok_or_else(no_such_method)?.check(&principal)?;
-    Ok(Some(principal))
+}
+
+/// Who is calling, after what became of the credential was counted.
+async fn principal(gate: &Gate, client: Client, headers: &HeaderMap) -> Result<Principal, Error> {
+    let found = gate.access.identify(presented(headers)?).await;
+    if headers.contains_key(AUTHORIZATION) {
+        gate.judged(client, &found)?;
+    }
+    found
 }
 
 /// What the call needs; `None` if it is one that nobody serves.

@@ -1,6 +1,8 @@
 //! The stack while callers must show a credential, on all three surfaces.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -19,11 +21,14 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
 
-use super::{Options, Record, RequestIds, app};
+use super::forwarded::Peer;
+use super::{Gate, Options, Proxies, Record, RequestIds, app};
 use crate::auth::{self, Access, Digest, Directory, Mode, NewKey, Principal};
+use crate::config::{ForwardedHeader, Rate};
+use crate::limits::{FailureRule, Failures, Quotas, Rates};
 use crate::runs::testing::TestClock;
 use crate::tasks::Tasks;
-use crate::telemetry::ServeMeters;
+use crate::telemetry::{LimitMeters, ServeMeters};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const GET: &str = "/tidemark.v1.ResponsesService/Get";
@@ -36,6 +41,10 @@ struct Stack {
 
 /// A stack with a key of acme that may read responses, and with routes that say for whom they were called.
 async fn stack() -> Stack {
+    stack_with(None, Rates::default()).await
+}
+
+async fn stack_with(failures: Option<FailureRule>, rates: Rates) -> Stack {
     let directory = Directory::new(
         Arc::new(MemoryStore::new(Caps::default())),
         Arc::new(TestClock::default()),
@@ -50,6 +59,7 @@ async fn stack() -> Stack {
         visitors: None,
         origins: vec!["https://app.example".to_owned()],
         request_ids: RequestIds::default(),
+        proxies: Proxies::new(Vec::new(), ForwardedHeader::XForwardedFor),
         record: Record::new([], ServeMeters::default()),
     };
     let rest = Router::new()
@@ -58,7 +68,10 @@ async fn stack() -> Stack {
         .route(GET, post(owner))
         .fallback(async || (http::StatusCode::NOT_FOUND, "rest fallback"));
     let (_reporter, health) = tonic_health::server::health_reporter();
-    let router = app(Routes::new(health), rest, Access::new(mode, directory), &options);
+    let meters = LimitMeters::default();
+    let (failures, quotas) = (Failures::new(failures, meters.clone()), Quotas::new(rates, meters));
+    let gate = Gate::new(Access::new(mode, directory), failures, quotas);
+    let router = app(Routes::new(health), rest, &gate, &options);
     Stack { router, key: key.reveal().expose_secret().to_owned() }
 }
 
@@ -194,4 +207,67 @@ async fn a_page_may_ask_before_its_call_without_a_credential() {
         (reply.status().as_u16(), &reply.headers()["access-control-allow-origin"]),
         (401, &"https://app.example".parse().unwrap())
     );
+}
+
+const TEN_A_MINUTE: Rate = Rate { count: NonZeroU32::new(10).unwrap(), period: Duration::from_secs(60) };
+
+/// Status of `GET /v1/responses/x` from this address, over both surfaces.
+async fn read_from(stack: &Stack, address: &str, headers: &[(&str, &str)]) -> (u16, Code) {
+    let ask = async |method: Method, path: &str, kind: &str| {
+        let request = Request::builder().method(method).uri(path).header("content-type", kind);
+        let request = request.extension(Peer(address.parse().unwrap()));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        stack.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    };
+    let rest = ask(Method::GET, "/v1/responses/x", "text/plain").await;
+    let again = rest.headers().contains_key("retry-after") && rest.headers().contains_key("retry-after-ms");
+    assert_eq!(again, rest.status() == 429);
+    let grpc = ask(Method::POST, GET, "application/grpc").await;
+    let status = Status::from_header_map(grpc.headers());
+    if let Some(status) = status.as_ref().filter(|status| status.code() == Code::ResourceExhausted) {
+        assert!(status.get_details_retry_info().is_some());
+    }
+    (rest.status().as_u16(), status.map_or(Code::Ok, |status| status.code()))
+}
+
+#[tokio::test]
+async fn check_22_after_ten_wrong_credentials_further_ones_are_429_and_valid_ones_pass() {
+    let rule = FailureRule { allowed: TEN_A_MINUTE, lock: Duration::from_secs(300), loopback: false };
+    let stack = stack_with(Some(rule), Rates::default()).await;
+    let (good, client) = (stack.bearer(), "192.0.2.1");
+    let wrong = [("authorization", "Bearer wrong")];
+    // Two for each: one over REST, one over gRPC.
+    for _ in 0..5 {
+        assert_eq!(read_from(&stack, client, &wrong).await, (401, Code::Unauthenticated));
+    }
+    assert_eq!(read_from(&stack, client, &wrong).await, (429, Code::ResourceExhausted));
+    assert_eq!(read_from(&stack, client, &[("authorization", &good)]).await, (200, Code::Ok));
+    assert_eq!(read_from(&stack, client, &wrong).await, (429, Code::ResourceExhausted), "the lock stays");
+    assert_eq!(read_from(&stack, client, &[]).await, (401, Code::Unauthenticated), "none is not a wrong one");
+    assert_eq!(read_from(&stack, "192.0.2.2", &wrong).await, (401, Code::Unauthenticated));
+}
+
+#[tokio::test]
+async fn calls_without_a_credential_are_never_too_many() {
+    let rule = FailureRule { allowed: TEN_A_MINUTE, lock: Duration::from_secs(300), loopback: true };
+    let stack = stack_with(Some(rule), Rates::default()).await;
+    for _ in 0..50 {
+        assert_eq!(read_from(&stack, "192.0.2.1", &[]).await, (401, Code::Unauthenticated));
+    }
+}
+
+#[tokio::test]
+async fn a_budget_is_the_owners_and_is_asked_after_the_credential_and_before_the_scope() {
+    let one = Rate { count: NonZeroU32::MIN, period: Duration::from_secs(3600) };
+    let stack = stack_with(None, Rates { creates: Some(one), ..Rates::default() }).await;
+    let (key, operator) = (stack.bearer(), format!("Bearer {SECRET}"));
+    let create = async |headers: &[(&str, &str)]| {
+        stack.call(Method::POST, "/v1/responses", headers, Body::empty()).await.status().as_u16()
+    };
+    assert_eq!(create(&[("authorization", "Bearer wrong")]).await, 401);
+    assert_eq!(create(&[("authorization", &key)]).await, 403, "its scopes do not allow it");
+    assert_eq!(create(&[("authorization", &key)]).await, 429);
+    assert_eq!(create(&[("authorization", &operator), (OWNER, "acme")]).await, 429, "the same owner");
+    assert_eq!(create(&[("authorization", &operator), (OWNER, "bob")]).await, 200);
+    assert_eq!(create(&[("authorization", "Bearer wrong")]).await, 401, "whoever it is not is told nothing");
 }

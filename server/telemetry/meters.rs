@@ -25,6 +25,8 @@ pub struct RunMeters {
     pub recovered: Counter,
     /// Responses of an earlier process that could not be ended.
     pub unrecovered: Counter,
+    /// Creates that got the response of an earlier one with their idempotency key.
+    pub replayed: Counter,
     /// Responses that were removed at the end of their retention.
     pub swept: Counter,
 }
@@ -52,4 +54,17 @@ pub struct ServeMeters {
     pub slow_bodies: Counter,
     /// Connections that the system did not give to us.
     pub failed_accepts: Counter,
+}
+
+/// What the limits on callers count.
+#[derive(Clone, Debug, Default)]
+pub struct LimitMeters {
+    /// Wrong credentials.
+    pub wrong_credentials: Counter,
+    /// Times that a client address was locked.
+    pub locks: Counter,
+    /// Wrong credentials that were refused because their address was locked.
+    pub locked_out: Counter,
+    /// Calls that were refused because a budget was used up, by area.
+    pub rate_limited: Family<&'static str>,
 }

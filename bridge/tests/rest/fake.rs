@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, TryStreamExt as _, stream};
 use prost_types::Timestamp;
 use tidemark_bridge::{Clients, Options, router};
 use tidemark_proto::errors::DOMAIN;
@@ -41,6 +41,8 @@ pub(crate) struct Script {
     pub(crate) open: Result<(), Status>,
     /// What such a stream then does; at the end it ends with OK.
     pub(crate) steps: Vec<Step>,
+    /// Whether Create and CreateStream say that the response was there before.
+    pub(crate) replayed: bool,
     /// What ListModels returns.
     pub(crate) models: Vec<Model>,
     /// What List returns.
@@ -55,6 +57,7 @@ impl Default for Script {
             reply: Some(Ok(response(v1::Status::Completed))),
             open: Ok(()),
             steps: Vec::new(),
+            replayed: false,
             models: Vec::new(),
             page: ListResponse::default(),
             input: ListInputItemsResponse::default(),
@@ -77,7 +80,7 @@ pub(crate) enum Step {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Asked {
     Create(CreateRequest),
-    CreateStream(CreateRequest),
+    CreateStream(CreateStreamRequest),
     Get(String),
     Cancel(String),
     Resume(ResumeRequest),
@@ -248,15 +251,19 @@ impl ResponsesService for Fake {
     ) -> Result<tonic::Response<CreateResponse>, Status> {
         let _open = self.enter(&request, Asked::Create(request.get_ref().clone()));
         let ticket = request.get_ref().ticket.as_ref().map(ticket);
-        Ok(tonic::Response::new(CreateResponse { response: self.reply().await?, ticket }))
+        let (response, replayed) = (self.reply().await?, self.script.replayed);
+        Ok(tonic::Response::new(CreateResponse { response, replayed, ticket }))
     }
 
     async fn create_stream(
         &self,
         request: Request<CreateStreamRequest>,
     ) -> Result<tonic::Response<Self::CreateStreamStream>, Status> {
-        let create = request.get_ref().create.clone().unwrap();
-        self.stream(self.enter(&request, Asked::CreateStream(create)))
+        let asked = Asked::CreateStream(request.get_ref().clone());
+        let messages = self.stream(self.enter(&request, asked))?.into_inner();
+        let replayed = self.script.replayed;
+        let said = messages.map_ok(move |message| CreateStreamResponse { replayed, ..message });
+        Ok(tonic::Response::new(Box::pin(said)))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<tonic::Response<GetResponse>, Status> {
