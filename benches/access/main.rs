@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench access` prints medians in nanoseconds.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 #[path = "../common/stats.rs"]
 mod stats;

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tidemark_proto::v1::ErrorCode;
 use tonic::Status;
 
@@ -37,6 +38,18 @@ pub(crate) async fn read_json(parts: &Parts, body: Body, limit: usize) -> Result
         return Err(too_large(limit));
     }
     collect(body, limit).await
+}
+
+/// The body of a request that may leave it out, in a form of ours.
+///
+/// # Errors
+/// Those of [`read_json`] and [`parse`].
+pub(crate) async fn read_optional<T>(parts: &Parts, body: Body, limit: usize) -> Result<T, Failure>
+where
+    T: Default + DeserializeOwned,
+{
+    let body = read_json(parts, body, limit).await?;
+    if body.is_empty() { Ok(T::default()) } else { parse(&body) }
 }
 
 /// A body in a form of ours. What is wrong is said with line and column, and without the caller's text.

@@ -120,8 +120,7 @@ pub(crate) async fn rotate(
     request: Request,
 ) -> Result<Response, Failure> {
     let (mut parts, body) = request.into_parts();
-    let body = body::read_json(&parts, body, bridge.options.body_limit()).await?;
-    let Rotate { overlap_seconds } = if body.is_empty() { Rotate::default() } else { body::parse(&body)? };
+    let Rotate { overlap_seconds } = body::read_optional(&parts, body, bridge.options.body_limit()).await?;
     let overlap = Some(Duration { seconds: overlap_seconds.into(), nanos: 0 });
     let ask = RotateKeyRequest { id, overlap };
     let reply = bridge.clients.keys().rotate_key(Caller::take(&mut parts).call(ask)).await;

@@ -93,8 +93,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Failure> {
     let (mut parts, body) = request.into_parts();
-    let body = body::read_json(&parts, body, bridge.options.body_limit()).await?;
-    let asked = if body.is_empty() { Create::default() } else { body::parse(&body)? };
+    let asked: Create = body::read_optional(&parts, body, bridge.options.body_limit()).await?;
     let rights = rights(asked.rights.as_deref().unwrap_or(&[Right::Read]));
     let rights = rights
         .ok_or_else(|| Failure::invalid("rights", "`rights` must be [\"read\"] or [\"read\", \"cancel\"]"))?;
