@@ -3,6 +3,7 @@
 //!
 //! It owns what both sides of a call must agree on. It must never know how a call is served or where its data lies.
 
+pub mod codec;
 pub mod errors;
 pub mod names;
 

@@ -9,6 +9,9 @@ use std::process::{Child, Command, Stdio};
 /// What a server prints before its address, once it serves.
 const READY: &str = "listening on http://";
 
+/// The environment variable that names another build of the gateway, to be compared with this one.
+const OTHER_BINARY: &str = "TIDEMARK_BINARY";
+
 /// A running server. Dropping it kills it.
 pub(crate) struct Process {
     pub(crate) child: Child,
@@ -34,7 +37,8 @@ impl Process {
         fs::create_dir_all(dir).unwrap();
         let config = dir.join("tidemark.toml");
         fs::write(&config, format!("[log]\nlevel = \"error\"\n{more}")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemark"));
+        let binary = std::env::var_os(OTHER_BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_tidemark").into());
+        let mut command = Command::new(binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--durability", durability]);
         Self::start(command.arg("--config").arg(config).arg("--data-dir").arg(dir.join("data")))
     }

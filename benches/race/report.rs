@@ -19,16 +19,19 @@ pub(crate) fn print(contenders: &[Contender], figures: &[Vec<Figures>]) {
     for (contender, rounds) in contenders.iter().zip(figures) {
         print_paced(*contender, &rounds.iter().map(|round| &round.half).collect::<Vec<_>>());
     }
-    println!("\n| contender | unpaced events/s | CPU µs/event | streams opened/s | KiB per idle stream |");
-    println!("|---|---:|---:|---:|---:|");
+    println!(
+        "\n| contender | unpaced events/s | CPU µs/event | streams opened/s | CPU µs/stream | KiB per idle stream |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|");
     for (contender, rounds) in contenders.iter().zip(figures) {
         let of = |pick: fn(&Figures) -> f64| median(rounds.iter().map(pick));
         println!(
-            "| {} | {:.0} | {:.2} | {:.0} | {:.0} |",
+            "| {} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} |",
             contender.name(),
             of(|round| round.unpaced_events_per_second),
             of(|round| round.unpaced_cpu_us),
             of(|round| round.opened_per_second),
+            of(|round| round.opened_cpu_us),
             of(|round| round.idle_kib),
         );
     }

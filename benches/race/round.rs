@@ -14,8 +14,8 @@ use crate::load::{Cost, Load, Window};
 use crate::now_nanos;
 use crate::stats::quantile;
 
-/// Live streams of the paced loads.
-pub(crate) const STREAMS: [u32; 3] = [1, 100, 1000];
+/// Live streams of the paced loads. The last wants about all that two cores have, for the client, the backend and the server.
+pub(crate) const STREAMS: [u32; 4] = [1, 100, 400, 1000];
 
 /// Events per second of a paced stream.
 const RATE: u32 = 50;
@@ -51,6 +51,8 @@ pub(crate) struct Figures {
     pub(crate) unpaced_events_per_second: f64,
     pub(crate) unpaced_cpu_us: f64,
     pub(crate) opened_per_second: f64,
+    /// CPU time per stream that was opened and read to its end.
+    pub(crate) opened_cpu_us: f64,
     pub(crate) idle_kib: f64,
 }
 
@@ -98,8 +100,16 @@ pub(crate) async fn run(contender: Contender, backend: SocketAddr, loads: &Loads
     let half = (0.5e6 / each / f64::from(RATE)) as u32;
     let half = paced(&server, loads, half.max(1)).await;
     let (unpaced_events_per_second, unpaced_cpu_us) = unpaced(&server).await;
-    let opened_per_second = opened(&server, loads.window).await;
-    Figures { paced: measured, half, unpaced_events_per_second, unpaced_cpu_us, opened_per_second, idle_kib }
+    let (opened_per_second, opened_cpu_us) = opened(&server, loads.window).await;
+    Figures {
+        paced: measured,
+        half,
+        unpaced_events_per_second,
+        unpaced_cpu_us,
+        opened_per_second,
+        opened_cpu_us,
+        idle_kib,
+    }
 }
 
 async fn paced(server: &Running, loads: &Loads, streams: u32) -> Paced {
@@ -147,8 +157,9 @@ async fn unpaced(server: &Running) -> (f64, f64) {
     (events / wall, (cpu_seconds(server.pid()) - cpu) * 1e6 / events)
 }
 
-/// Streams of one event, opened and read to their end, per second.
-async fn opened(server: &Running, time: Duration) -> f64 {
+/// Streams of one event, opened and read to their end, per second, and CPU time per stream, in microseconds.
+async fn opened(server: &Running, time: Duration) -> (f64, f64) {
+    let cpu = cpu_seconds(server.pid());
     let (count, start) = (Arc::new(AtomicU64::new(0)), Instant::now());
     let mut openers = JoinSet::new();
     for _ in 0..OPENERS {
@@ -161,7 +172,8 @@ async fn opened(server: &Running, time: Duration) -> f64 {
         });
     }
     openers.join_all().await;
-    count.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64()
+    let (count, wall) = (count.load(Ordering::Relaxed) as f64, start.elapsed().as_secs_f64());
+    (count / wall, (cpu_seconds(server.pid()) - cpu) * 1e6 / count)
 }
 
 /// Memory per stream that is open and silent, in KiB.

@@ -29,6 +29,7 @@ pub(crate) fn store(config: &Config) -> embedded::Options {
             bytes: Some(limits.bytes_per_response.get()),
         },
         index_cache_bytes: config.store.index_cache.get(),
+        ..embedded::Options::default()
     }
 }
 
@@ -47,7 +48,11 @@ pub(super) fn runs(config: &Config) -> Options {
         max_live: count(limits.live),
         max_live_per_owner: live_per_owner(config).map(count),
         max_output_bytes: limits.output.as_usize(),
-        retention: Retention { responses: Some(retention.responses), unstored: Some(retention.unstored) },
+        retention: Retention {
+            events: retention.events,
+            responses: Some(retention.responses),
+            unstored: Some(retention.unstored),
+        },
         min_free_bytes: Some(store.min_free.get()),
         ..Options::default()
     }

@@ -234,8 +234,8 @@ pub enum PerOwner {
 /// How long things are kept, from the end of a response (D-25).
 #[derive(Clone, Debug)]
 pub struct Retention {
-    /// Every event.
-    pub events: Duration,
+    /// Every single event; absent = as long as the response.
+    pub events: Option<Duration>,
     /// The response.
     pub responses: Duration,
     /// A response with `store: false`.

@@ -45,14 +45,18 @@ impl<'t> Section<'_, 't> {
 
     /// A duration within bounds.
     pub(super) fn duration(&self, key: &'static str, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
-        let want = "a duration such as \"15s\"";
-        self.string(key, want, |found| {
-            let duration = parse_duration(found).ok_or_else(|| {
-                format!(
-                    "{found:?} is no duration: write a whole number and ms, s, m, h or d, such as \"15s\""
-                )
-            })?;
-            within(duration, found, bounds, |bound| spell_duration(*bound))
+        self.string(key, "a duration such as \"15s\"", |found| duration(found, bounds))
+    }
+
+    /// A duration within bounds, or off.
+    pub(super) fn duration_or_off(
+        &self,
+        key: &'static str,
+        bounds: &RangeInclusive<Duration>,
+    ) -> Option<Option<Duration>> {
+        self.string(key, "a duration such as \"15s\", or \"off\"", |found| match found {
+            OFF => Ok(None),
+            found => duration(found, bounds).map(Some),
         })
     }
 
@@ -170,6 +174,13 @@ fn rate(
     let count = NonZeroU32::new(count).filter(|count| counts.contains(&count.get())).ok_or_else(refused)?;
     let period = within(period, found, periods, |bound| spell_duration(*bound))?;
     Ok(Rate { count, period })
+}
+
+fn duration(found: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = parse_duration(found).ok_or_else(|| {
+        format!("{found:?} is no duration: write a whole number and ms, s, m, h or d, such as \"15s\"")
+    })?;
+    within(duration, found, bounds, |bound| spell_duration(*bound))
 }
 
 fn within<T: PartialOrd>(

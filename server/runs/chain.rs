@@ -122,7 +122,7 @@ mod tests {
                 expected_last: Seq::FIRST,
                 status: Some(Status::Completed.to_byte()),
                 entries: outbox.take(),
-                close: Some(Close { expires_at: None }),
+                close: Some(Close { compacts_at: None, expires_at: None }),
             };
             store.append(last).await.unwrap();
             continuing.previous_response_id = Some(id.to_string());

@@ -4,6 +4,7 @@
 //! then the log, then the run. A create whose caller goes away is done whole or not at all, because a task of its own does it.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -111,7 +112,8 @@ impl Runs {
         let birth = Birth { id, owner, document, question, doorstep, reservation };
         let (tell, told) = oneshot::channel();
         let tenure = Tenure::new(registered, slot);
-        let born = bear(Arc::clone(shared), birth, tell);
+        // On the heap once, and not a second time inside of the task that sees to it.
+        let born = Box::pin(bear(Arc::clone(shared), birth, tell));
         shared.tasks.spawn(supervise(Arc::clone(shared), id, tenure, born));
         let snapshot = told.await.map_err(|_| Error::internal("a run ended before it began"))??;
         Ok(Created { snapshot, replayed: false, attachment: Some(attachment), after: None, fault })
@@ -165,6 +167,8 @@ async fn bear(
     };
     // A caller that has gone no longer counts as a reader; the run goes by that.
     let _ = tell.send(run.snapshot());
+    // The request may be large, and the answer may take an hour.
+    drop(birth.document);
     run.drive(birth.question, false).await
 }
 
@@ -194,7 +198,7 @@ pub(super) async fn supervise(
     shared: Arc<Shared>,
     id: ResponseId,
     tenure: Tenure,
-    run: impl Future<Output = Result<(), Error>>,
+    run: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
 ) {
     let fault = match AssertUnwindSafe(run).catch_unwind().await {
         Ok(Ok(())) => return,

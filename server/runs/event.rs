@@ -1,11 +1,12 @@
 //! An event as it lies in the log.
 //!
-//! It owns the encoding of entries: one byte with the length of the type, the type, then the data as one line of JSON, exactly
-//! the bytes that SSE sends (D-4). JSON is written here, once; reading back is slicing.
+//! It owns the encoding of events: one byte with the length of the type, the type, then the data as one line of JSON, exactly
+//! the bytes that SSE sends (D-4). JSON is written here, once; reading back is slicing. An entry that was appended is one event;
+//! what stands for many is of `compact/`.
 
 use bytes::Bytes;
 use serde::Serialize;
-use tidemark_store::{Entry, Seq};
+use tidemark_store::Seq;
 
 use crate::error::Error;
 
@@ -42,8 +43,14 @@ pub(super) mod kind {
     pub(crate) const FAILED: &str = "response.failed";
 }
 
-/// The bytes that one delta usually needs, to begin with a buffer that fits.
-const USUAL_BYTES: usize = 256;
+/// An outbox is full at this many events; those of one step may pass it.
+const MAX_EVENTS: usize = 64;
+
+/// It is full at this many bytes, too; those of one step may pass it.
+const MAX_BYTES: usize = 256 << 10;
+
+/// The bytes that one delta usually needs: room that an outbox keeps to write in.
+const USUAL_BYTES: usize = 512;
 
 /// An event as a reader gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,19 +64,19 @@ pub struct Event {
 }
 
 impl Event {
-    /// Reads an entry of a response's log.
+    /// Reads one event.
     ///
     /// # Errors
-    /// `internal` if the entry is none of ours.
-    pub fn from_entry(entry: &Entry) -> Result<Self, Error> {
+    /// `internal` if it is none of ours.
+    pub(super) fn decode(seq: Seq, payload: &Bytes) -> Result<Self, Error> {
         let (kind, data) =
-            decode(&entry.payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
-        Ok(Self { seq: entry.seq, kind: kind.into(), data })
+            decode(payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
+        Ok(Self { seq, kind: kind.into(), data })
     }
 }
 
-/// Takes an entry apart: the type of the event and its data, both slices of `payload`. `None` if it is none of ours.
-pub fn decode(payload: &Bytes) -> Option<(&str, Bytes)> {
+/// Takes an event apart: its type and its data, both slices of `payload`. `None` if it is none of ours.
+pub(super) fn decode(payload: &Bytes) -> Option<(&str, Bytes)> {
     let length = usize::from(*payload.first()?);
     let kind = std::str::from_utf8(payload.get(1..=length)?).ok()?;
     Some((kind, payload.slice(1 + length..)))
@@ -80,6 +87,10 @@ pub fn decode(payload: &Bytes) -> Option<(&str, Bytes)> {
 pub(super) struct Outbox {
     next: Seq,
     payloads: Vec<Bytes>,
+    /// Length of `payloads`.
+    bytes: usize,
+    /// Where an event is written before it is as long as it will be: the log's tail keeps it, in memory of just that size.
+    draft: Vec<u8>,
 }
 
 #[derive(Serialize)]
@@ -90,28 +101,41 @@ struct Framed<'a, T> {
     body: &'a T,
 }
 
+/// Writes an event as it lies in the log: `type`, `sequence_number` and the fields of `body`.
+pub(super) fn encode<T: Serialize>(kind: &str, seq: Seq, body: &T) -> Result<Bytes, Error> {
+    let mut payload = Vec::with_capacity(USUAL_BYTES);
+    write(&mut payload, kind, seq, body)?;
+    Ok(payload.into())
+}
+
+fn write<T: Serialize>(out: &mut Vec<u8>, kind: &str, seq: Seq, body: &T) -> Result<(), Error> {
+    out.push(u8::try_from(kind.len()).map_err(Error::internal)?);
+    out.extend_from_slice(kind.as_bytes());
+    let framed = Framed { r#type: kind, sequence_number: seq.get(), body };
+    serde_json::to_writer(out, &framed).map_err(Error::internal)
+}
+
 impl Outbox {
     /// Without events; the first one will be `next`.
     pub(super) fn new(next: Seq) -> Self {
-        Self { next, payloads: Vec::new() }
+        Self { next, payloads: Vec::new(), bytes: 0, draft: Vec::new() }
     }
 
-    /// Writes an event: `type`, `sequence_number` and the fields of `body`.
+    /// Writes the next event.
     pub(super) fn push<T: Serialize>(&mut self, kind: &str, body: &T) -> Result<(), Error> {
-        let length = u8::try_from(kind.len()).map_err(Error::internal)?;
-        let mut payload = Vec::with_capacity(USUAL_BYTES);
-        payload.push(length);
-        payload.extend_from_slice(kind.as_bytes());
-        let framed = Framed { r#type: kind, sequence_number: self.next.get(), body };
-        serde_json::to_writer(&mut payload, &framed).map_err(Error::internal)?;
-        self.payloads.push(payload.into());
+        self.draft.clear();
+        write(&mut self.draft, kind, self.next, body)?;
+        self.payloads.push(Bytes::copy_from_slice(&self.draft));
+        self.bytes = self.bytes.saturating_add(self.draft.len());
+        self.draft.shrink_to(USUAL_BYTES);
         self.next = self.next.next();
         Ok(())
     }
 
     /// Takes the last event back, as if it had not been pushed.
     pub(super) fn retract(&mut self) {
-        if self.payloads.pop().is_some() {
+        if let Some(payload) = self.payloads.pop() {
+            self.bytes = self.bytes.saturating_sub(payload.len());
             self.next = Seq::new(self.next.get().saturating_sub(1));
         }
     }
@@ -120,12 +144,23 @@ impl Outbox {
         self.payloads.len()
     }
 
+    /// How many bytes the events have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.payloads.is_empty()
     }
 
+    /// Whether no further step may be written here before a take.
+    pub(super) fn is_full(&self) -> bool {
+        self.payloads.len() >= MAX_EVENTS || self.bytes >= MAX_BYTES
+    }
+
     /// Takes all events out; the next one goes on with the number after the last.
     pub(super) fn take(&mut self) -> Vec<Bytes> {
+        self.bytes = 0;
         std::mem::take(&mut self.payloads)
     }
 }
@@ -174,6 +209,24 @@ mod tests {
         outbox.push(kind::TEXT_DELTA, &Body { delta: "y", logprobs: [] }).unwrap();
         let text = String::from_utf8(outbox.take().remove(0).to_vec()).unwrap();
         assert!(text.contains(r#""sequence_number":4,"delta":"y""#), "{text}");
+    }
+
+    #[test]
+    fn an_outbox_is_full_by_number_or_by_bytes_until_it_is_emptied() {
+        let long = "x".repeat(MAX_BYTES);
+        for (delta, count) in [("x", MAX_EVENTS), (long.as_str(), 1)] {
+            let mut outbox = Outbox::new(Seq::FIRST);
+            for _ in 0..count {
+                assert!(!outbox.is_full());
+                outbox.push(kind::TEXT_DELTA, &Body { delta, logprobs: [] }).unwrap();
+            }
+            assert!(outbox.is_full());
+            outbox.retract();
+            assert!(!outbox.is_full());
+            outbox.take();
+            outbox.push(kind::TEXT_DELTA, &Body { delta: "x", logprobs: [] }).unwrap();
+            assert!(!outbox.is_full());
+        }
     }
 
     #[test]

@@ -1,12 +1,11 @@
-//! The steps of a backend, taken in while an append is under way.
+//! The steps of a backend, taken in as they come.
 //!
-//! It owns a bounded buffer in front of the backend's stream, so that the steps that come during one `fdatasync` make one batch
-//! (D-36). A backend that is faster than the log waits.
+//! It owns a bounded buffer in front of the backend's stream, so that the steps that came together make one batch (D-36). A
+//! backend that is faster than the log waits.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use crate::backends::{Step, Steps, Text};
@@ -39,19 +38,6 @@ impl Feed {
             if self.buffer.is_empty() && self.end.is_none() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
-    }
-
-    /// Waits for `work`, and takes steps in meanwhile.
-    pub(super) async fn fill_during<F: Future>(&mut self, work: F) -> F::Output {
-        let mut work = pin!(work);
-        poll_fn(|context| {
-            let result = work.as_mut().poll(context);
-            if result.is_pending() {
-                self.fill(context);
-            }
-            result
-        })
-        .await
     }
 
     /// The next step, if one is here.
@@ -125,7 +111,6 @@ mod tests {
     #[tokio::test]
     async fn an_endless_backend_fills_the_buffer_and_then_waits() {
         let (mut feed, polls) = counted(Step::Text("x".into()));
-        feed.fill_during(tokio::task::yield_now()).await;
         feed.ready().await;
         assert_eq!(polls.load(Ordering::Relaxed), MAX_STEPS);
         assert_eq!(feed.take(), Some(Step::Text("x".into())));

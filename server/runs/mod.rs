@@ -9,6 +9,7 @@
 
 mod adopt;
 mod chain;
+mod compact;
 mod compose;
 mod create;
 mod document;
@@ -46,7 +47,7 @@ mod tests;
 
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
 pub use create::Created;
-pub use event::{Event, decode};
+pub use event::Event;
 pub use handle::{Runs, Snapshot};
 pub use id::ResponseId;
 pub use input::{InputItem, InputPage, InputQuery, Order};

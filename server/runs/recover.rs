@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tidemark_store::{Append, Close, Head, LogId, ReadError, ReadLimit, Seq, WriteError};
+use tidemark_store::{Append, Head, LogId, ReadError, ReadLimit, Seq, WriteError};
 
 use crate::auth::Principal;
 use crate::error::Error;
@@ -122,7 +122,7 @@ impl Runs {
         let (registered, doorstep, _) = shared.live.register(id.log());
         let asked = fold.asked();
         let mut run = Run::new(Arc::clone(shared), id, &document, template, head, status, doorstep);
-        let drive = async move { run.drive(question, asked).await };
+        let drive = Box::pin(async move { run.drive(question, asked).await });
         shared.tasks.spawn(supervise(Arc::clone(shared), id, Tenure::new(registered, slot), drive));
         Ok(true)
     }
@@ -133,7 +133,7 @@ impl Runs {
 ///
 /// # Errors
 /// `internal` if not even the head can be read or the log does not stand still, `storage_unavailable`.
-pub(super) async fn fail(shared: &Shared, id: ResponseId, fault: &Error) -> Result<(), Error> {
+pub(super) async fn fail(shared: &Arc<Shared>, id: ResponseId, fault: &Error) -> Result<(), Error> {
     for _ in 0..TRIES {
         let head = shared.store.head(id.log()).await.map_err(Error::internal)?;
         let Some(head) = head.filter(|head| !head.frontier.closed) else { return Ok(()) };
@@ -167,7 +167,7 @@ async fn last_append(shared: &Shared, id: ResponseId, head: &Head, fault: &Error
         expected_last: head.frontier.committed,
         status: Some(status.to_byte() | (head.status & KEYED)),
         entries: outbox.take(),
-        close: Some(Close { expires_at: shared.expiry(document.store) }),
+        close: Some(shared.close(document.store)),
     })
 }
 

@@ -1,13 +1,14 @@
 //! The task that drives one response.
 //!
 //! It owns the way from the backend's first step to the terminal event, and is the only appender of its log. What it tells
-//! others is never ahead of what is committed, because it answers only between two appends.
+//! others is never ahead of what is committed, because it answers only between two appends. It goes on composing while an append
+//! is under way, and asks what became of that only when there is something to append again.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_store::{Append, Close, Head, Seq, WriteError};
+use tidemark_store::{Append, Appended, Head, Seq, WriteError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -15,6 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::backends::{Backend, Finish, Generation};
 use crate::error::Error;
 use crate::json;
+use crate::runs::compact::{Compactor, Load};
 use crate::runs::compose::{Composer, Stop};
 use crate::runs::document::Document;
 use crate::runs::event::{Outbox, kind};
@@ -22,13 +24,11 @@ use crate::runs::faults;
 use crate::runs::feed::Feed;
 use crate::runs::handle::{Shared, Snapshot};
 use crate::runs::id::ResponseId;
+use crate::runs::journal::InFlight;
 use crate::runs::live::{Doorstep, Fault, Message};
 use crate::runs::object::{Body, State, Template};
 use crate::runs::options::OnRestart;
 use crate::runs::status::{Cancelled, Ending, Incomplete, Status};
-
-/// An append takes no further step at this many events; one step may pass it.
-const MAX_EVENTS: usize = 64;
 
 /// What a run asks its backend.
 #[derive(Debug)]
@@ -49,13 +49,25 @@ pub(super) struct Run {
     mark: u8,
     composer: Composer,
     outbox: Outbox,
-    /// Where the log stands, as of the last append.
+    compactor: Compactor,
+    /// Where the log stands, as of the last append that is known to be durable, or of a compaction after it.
     head: Head,
     status: Status,
+    /// The append after that.
+    in_flight: Option<Flight>,
     /// When it was asked for; absent once there was output.
-    silent_since: Option<Instant>,
+    silent_since: Option<std::time::Instant>,
     outside: Outside,
     fault: Fault,
+}
+
+/// An append that is under way.
+#[derive(Debug)]
+struct Flight {
+    append: InFlight,
+    /// The status that it brings.
+    status: Status,
+    load: Load,
 }
 
 /// What a run does after something came from outside.
@@ -80,6 +92,7 @@ impl Run {
     ) -> Self {
         let composer = Composer::new(Arc::clone(&shared.clock), shared.options.max_output_bytes, id);
         let outbox = Outbox::new(head.frontier.committed.next());
+        let compactor = Compactor::new(&shared, id.log(), &head);
         let grace = document.needs_reader().then_some(shared.options.disconnect_grace);
         let fault = Fault::clone(&doorstep.fault);
         let outside = Outside::new(doorstep, grace, shared.options.max_time, &shared.halt);
@@ -91,9 +104,11 @@ impl Run {
             mark: document.mark(),
             composer,
             outbox,
+            compactor,
             head,
             status,
-            silent_since: Some(Instant::now()),
+            in_flight: None,
+            silent_since: Some(std::time::Instant::now()),
             outside,
             fault,
         }
@@ -154,23 +169,72 @@ impl Run {
         }
     }
 
+    /// Turns the backend's steps into events of the log until something ends that.
     async fn follow(&mut self, feed: &mut Feed) -> Result<(), Error> {
         loop {
+            // While the log has no room the backend waits (D-19).
+            let held_up = self.must_wait();
+            let may_append = !held_up && !self.outbox.is_empty() && self.in_flight.is_none();
+            if may_append && !self.submit(None).await? {
+                return Ok(());
+            }
             let flow = tokio::select! {
-                event = self.outside.next() => self.hear(event),
-                () = feed.ready() => self.compose(feed)?,
-                () = std::future::ready(()), if !self.outbox.is_empty() => Flow::Go,
-            };
-            match flow {
-                Flow::Go if self.outbox.is_empty() => {}
-                Flow::Go => {
-                    if !feed.fill_during(self.append(None)).await? {
+                event = self.outside.next() => {
+                    if !self.flush().await? {
                         return Ok(());
                     }
+                    self.hear(event)
                 }
+                merged = self.compactor.done() => {
+                    self.merged(merged);
+                    Flow::Go
+                }
+                () = feed.ready(), if !held_up && !self.is_full() => self.compose(feed)?,
+                result = outcome(&mut self.in_flight), if !self.outbox.is_empty() => {
+                    if !self.settled(result)? {
+                        return Ok(());
+                    }
+                    Flow::Go
+                }
+            };
+            match flow {
+                Flow::Go => {}
                 Flow::End(ending) => return self.finish(ending).await,
                 Flow::Leave => return Ok(()),
             }
+        }
+    }
+
+    /// What was composed since the last append.
+    fn composed(&self) -> Load {
+        Load { entries: self.outbox.len() as u64, bytes: self.outbox.bytes() as u64 }
+    }
+
+    /// Whether no further step may be composed before an append.
+    fn is_full(&self) -> bool {
+        self.outbox.is_full() || self.compactor.is_enough(self.composed())
+    }
+
+    /// Whether what is to be appended would push out what can still be merged.
+    fn must_wait(&mut self) -> bool {
+        let in_flight = self.in_flight.as_ref().map_or(Load::default(), |flight| flight.load);
+        let pending = self.composed().and(in_flight);
+        self.compactor.must_wait(&self.head, pending)
+    }
+
+    /// Waits until the log has room for what was composed.
+    async fn make_room(&mut self) {
+        while self.must_wait() {
+            let merged = self.compactor.done().await;
+            self.merged(merged);
+        }
+    }
+
+    /// Takes note of where the log stands after a compaction.
+    fn merged(&mut self, head: Option<Head>) {
+        // An append that was committed after the compaction knows of it.
+        if let Some(head) = head.filter(|head| head.generation > self.head.generation) {
+            self.head = head;
         }
     }
 
@@ -193,7 +257,7 @@ impl Run {
 
     /// Turns the steps that are here into events.
     fn compose(&mut self, feed: &mut Feed) -> Result<Flow, Error> {
-        while self.outbox.len() < MAX_EVENTS {
+        while !self.is_full() {
             let Some(step) = feed.take() else {
                 return Ok(feed.end().map_or(Flow::Go, |end| Flow::End(self.verdict(end))));
             };
@@ -234,43 +298,100 @@ impl Run {
         }
         self.composer.end(&ending, &mut self.outbox)?;
         self.push_object(ending.event(), ending.status(), ending.error())?;
-        self.append(Some(ending.status())).await.map(drop)
+        let ours = self.settle().await? && self.submit(Some(ending.status())).await?;
+        if ours { self.settle().await.map(drop) } else { Ok(()) }
     }
 
-    /// Appends the events that are here. False if the log is no longer ours.
-    async fn append(&mut self, ending: Option<Status>) -> Result<bool, Error> {
+    /// Hands the events that are here to the store; nothing may be under way. False if the log is no longer ours.
+    async fn submit(&mut self, ending: Option<Status>) -> Result<bool, Error> {
         // Every append but the last of a run that was queued leaves the response in progress.
         let status = ending.unwrap_or(Status::InProgress);
+        self.make_room().await;
+        let load = self.composed();
         let append = Append {
             id: self.id.log(),
             epoch: self.shared.store.epoch(),
             expected_last: self.head.frontier.committed,
             status: Some(status.to_byte() | self.mark),
             entries: self.outbox.take(),
-            close: ending.map(|_| Close { expires_at: self.shared.expiry(self.store) }),
+            close: ending.map(|_| self.shared.close(self.store)),
         };
-        match self.shared.append(append).await {
-            Ok(head) => {
-                self.head = head;
-                self.status = status;
-                self.note_output();
+        match self.shared.submit(append).await {
+            Ok(append) => {
+                self.in_flight = Some(Flight { append, status, load });
                 Ok(true)
             }
-            Err(WriteError::Invalid(what)) => Err(Error::internal(what)),
+            Err(reason) => self.refused(reason),
+        }
+    }
+
+    /// Waits for the append that is under way, if there is one. False if the log is no longer ours.
+    async fn settle(&mut self) -> Result<bool, Error> {
+        if self.in_flight.is_none() {
+            return Ok(true);
+        }
+        let result = outcome(&mut self.in_flight).await;
+        self.settled(result)
+    }
+
+    /// Waits until everything that was composed is in the log. False if the log is no longer ours.
+    async fn flush(&mut self) -> Result<bool, Error> {
+        while self.settle().await? {
+            if self.outbox.is_empty() {
+                return Ok(true);
+            }
+            if !self.submit(None).await? {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes note of what became of the append that was under way.
+    fn settled(&mut self, result: Result<Appended, WriteError>) -> Result<bool, Error> {
+        let flight = self.in_flight.take();
+        match result {
+            Ok(Appended { head, at }) => {
+                // A compaction that was committed after the append knows of it.
+                if head.generation >= self.head.generation {
+                    self.head = head;
+                }
+                if let Some(Flight { status, load, .. }) = flight {
+                    self.status = status;
+                    self.compactor.appended(load);
+                }
+                self.note_output(at);
+                Ok(true)
+            }
+            Err(reason) => self.refused(reason),
+        }
+    }
+
+    fn refused(&self, reason: WriteError) -> Result<bool, Error> {
+        match reason {
+            WriteError::Invalid(what) => Err(Error::internal(what)),
             // Somebody else ended the log, or nothing can be written any more: the log is right (D-17, D-24).
-            Err(reason) => {
+            reason => {
                 tracing::warn!(response = %self.id, %reason, "a run gives up its log");
                 Ok(false)
             }
         }
     }
 
-    fn note_output(&mut self) {
+    fn note_output(&mut self, at: std::time::Instant) {
         if !self.composer.output().is_empty()
             && let Some(begun) = self.silent_since.take()
         {
-            self.shared.meters.first_output.observe(begun.elapsed());
+            self.shared.meters.first_output.observe(at.saturating_duration_since(begun));
         }
+    }
+}
+
+/// What becomes of the append that is under way; waits for ever if there is none. Cancel safe.
+async fn outcome(in_flight: &mut Option<Flight>) -> Result<Appended, WriteError> {
+    match in_flight {
+        Some(flight) => (&mut flight.append).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -17,6 +17,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -39,6 +40,9 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The smallest header limit that the HTTP/1 parser can work with, in bytes.
 const MIN_HEADER_BYTES: usize = 8192;
+
+/// What an HTTP/2 connection begins with.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long nothing is accepted after the system refused to hand a connection over, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -142,6 +146,7 @@ impl Control {
 /// What every connection of a listener shares.
 struct Server {
     http: Builder<StreamTasks>,
+    http1: Builder<StreamTasks>,
     app: Router,
     clocks: Clocks,
     places: Arc<Semaphore>,
@@ -162,6 +167,7 @@ impl Server {
         let pace = Pace { patience: bounds.header_timeout, slow: meters.slow_bodies.clone() };
         let app = app.layer(map_response(stall::watch)).layer(from_fn_with_state(pace, intake::bound));
         Self {
+            http1: http.clone().http1_only(),
             http,
             app,
             clocks: Clocks { opening: bounds.header_timeout, stall: bounds.write_timeout },
@@ -200,20 +206,33 @@ impl Server {
             return;
         }
         let _counted = self.meters.connections.hold();
+        // Tokens of its own: all connections would else share the locks of two.
+        let (closing, cut) = (self.control.closing.child_token(), self.control.cut.child_token());
+        let begun = closing.run_until_cancelled(self.http_of(&stream)).await;
+        let Some(Some(http)) = begun else { return };
         let io = TokioIo::new(Connection::new(stream, self.clocks));
         let app = self.app.clone().map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
             request
         });
-        let mut connection = pin!(self.http.serve_connection(io, TowerToHyperService::new(app)));
+        let mut connection = pin!(http.serve_connection(io, TowerToHyperService::new(app)));
         let ended = async {
-            if self.control.closing.run_until_cancelled(connection.as_mut()).await.is_none() {
+            if closing.run_until_cancelled(connection.as_mut()).await.is_none() {
                 connection.as_mut().graceful_shutdown();
                 let _ = connection.await;
             }
         };
         // How a connection ends is the client's own affair; how a call ends is logged where calls are.
-        self.control.cut.run_until_cancelled(ended).await;
+        cut.run_until_cancelled(ended).await;
+    }
+
+    /// Waits for the first bytes, and tells what they begin; `None` if none come in time. To find out whether it is HTTP/2, the
+    /// builder for both would read the preface alone, and then need a second buffer for the rest of an HTTP/1 request.
+    async fn http_of(&self, stream: &TcpStream) -> Option<&Builder<StreamTasks>> {
+        let mut first = [0; HTTP2_PREFACE.len()];
+        let length = timeout(self.clocks.opening, stream.peek(&mut first)).await.ok()?.ok()?;
+        let may_be_http2 = first.get(..length).is_some_and(|first| HTTP2_PREFACE.starts_with(first));
+        Some(if may_be_http2 { &self.http } else { &self.http1 })
     }
 }
 

@@ -14,7 +14,7 @@ mod turns;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tidemark_proto::v1::{CreateRequest, ErrorCode};
-use tidemark_store::{LogId, Owner, Version, WriteError};
+use tidemark_store::{Head, LogId, Owner, Version, WriteError};
 
 use self::fingerprint::Fingerprint;
 use self::record::{Key, Name, Record};
@@ -95,6 +95,11 @@ impl Reservation {
         };
         put.map(drop).map_err(faults::of_write)
     }
+}
+
+/// Whether a response was created with a key.
+pub(super) fn has_key(head: &Head) -> bool {
+    head.status & KEYED != 0
 }
 
 impl Runs {
@@ -190,7 +195,7 @@ impl Runs {
     async fn record_of(&self, log: LogId) -> Result<Option<(Name, Version)>, Error> {
         let store = &self.0.store;
         let head = store.head(log).await.map_err(Error::internal)?;
-        let Some(head) = head.filter(|head| head.status & KEYED != 0) else { return Ok(None) };
+        let Some(head) = head.filter(has_key) else { return Ok(None) };
         let document = store.document(log).await.map_err(Error::internal)?;
         let Some(key) = Document::decode(&document)?.idempotency_key.as_deref().and_then(Key::new) else {
             return Ok(None);
@@ -228,6 +233,8 @@ mod tests {
             id: ResponseId::from_bytes([1; 16]),
             status: Status::Failed,
             head: Head {
+                generation: 0,
+                compacts_at: None,
                 owner: Owner::new("a").unwrap(),
                 created_at: UnixMillis(0),
                 frontier,

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidemark_store::{
-    Append, Batch, Head, Health, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Tail, UnixMillis, Usage,
-    Version, WriteError,
+    Append, Batch, Compact, Head, Health, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Submitted, Tail,
+    UnixMillis, Usage, Version, WriteError,
 };
 use tokio::sync::watch;
 
@@ -61,12 +61,24 @@ impl<F: Fn(Call) -> bool + Send + Sync + 'static> Store for Faulty<F> {
         self.store.usage()
     }
 
+    fn caps(&self) -> Caps {
+        self.store.caps()
+    }
+
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
         self.write(Call::Create)?.create(new).await
     }
 
-    async fn append(&self, append: Append) -> Result<Head, WriteError> {
-        self.write(Call::Append)?.append(append).await
+    async fn submit(&self, append: Append) -> Result<Submitted, WriteError> {
+        self.write(Call::Append)?.submit(append).await
+    }
+
+    async fn compact(&self, compact: Compact) -> Result<Head, WriteError> {
+        self.store.compact(compact).await
+    }
+
+    async fn heads(&self, ids: &[LogId]) -> Result<Vec<(LogId, Head)>, ReadError> {
+        self.store.heads(ids).await
     }
 
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {
@@ -89,6 +101,10 @@ impl<F: Fn(Call) -> bool + Send + Sync + 'static> Store for Faulty<F> {
         self.write(Call::Purge)?.purge(id).await
     }
 
+    async fn purge_many(&self, ids: &[LogId]) -> Result<usize, WriteError> {
+        self.write(Call::Purge)?.purge_many(ids).await
+    }
+
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
         self.store.open_logs(after, limit).await
     }
@@ -102,8 +118,8 @@ impl<F: Fn(Call) -> bool + Send + Sync + 'static> Store for Faulty<F> {
         self.store.logs_of(owner, before, limit).await
     }
 
-    async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
-        self.store.expired(now, limit).await
+    async fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
+        self.store.due(now, limit).await
     }
 
     async fn record(&self, key: &[u8]) -> Result<Option<Record>, ReadError> {

@@ -223,10 +223,10 @@ async fn a_record_goes_with_its_response() {
     tokio::time::advance(Duration::from_secs(601)).await;
     let third = room.run(keyed(unstored())).await.id;
     assert_ne!(third, second);
-    assert_eq!(room.runs.sweep_once().await.unwrap(), 1);
+    assert_eq!(room.runs.sweep_once().await.unwrap().removed, 1);
     assert_eq!(room.run(keyed(unstored())).await.id, third);
     tokio::time::advance(Duration::from_secs(601)).await;
-    assert_eq!(room.runs.sweep_once().await.unwrap(), 1);
+    assert_eq!(room.runs.sweep_once().await.unwrap().removed, 1);
     assert!(!room.has_record().await);
 }
 

@@ -1,8 +1,10 @@
 //! The room as a whole, over the store in memory and a scripted backend.
 
+mod compaction;
 mod damage;
 mod ends;
 mod faulty;
+mod flight;
 mod flows;
 mod idempotency;
 mod lists;

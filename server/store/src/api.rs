@@ -6,11 +6,15 @@
 
 use std::any::Any;
 use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::compaction::Compact;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 
 /// The longest key of a record, in bytes.
@@ -77,6 +81,8 @@ pub struct Append {
 /// The end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close {
+    /// When the log is due for its last compaction (D-25); absent = never.
+    pub compacts_at: Option<UnixMillis>,
     /// When the log may be purged; absent = never.
     pub expires_at: Option<UnixMillis>,
 }
@@ -96,10 +102,12 @@ impl Default for ReadLimit {
     }
 }
 
-/// An entry as it was appended.
+/// An entry as it can be read. One that was appended covers its own seq alone, one that was made by a compaction a run of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its number.
+    /// The first seq that it covers. At or below the position of a read: the reader is inside of a run.
+    pub first: Seq,
+    /// Its number: the last seq that it covers.
     pub seq: Seq,
     /// Its bytes.
     pub payload: Bytes,
@@ -147,6 +155,41 @@ impl fmt::Debug for Tail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tail").field("frontier", &*self.frontier.borrow()).finish_non_exhaustive()
     }
+}
+
+/// An append that the store has taken up; awaited, it tells what became of it. Nobody is woken for it before it is awaited, and
+/// dropping it takes nothing back.
+#[must_use = "only its result says whether the append is durable"]
+pub struct Submitted(Pin<Box<dyn Future<Output = Result<Appended, WriteError>> + Send>>);
+
+impl Submitted {
+    /// An append whose outcome this future brings.
+    pub fn new(outcome: impl Future<Output = Result<Appended, WriteError>> + Send + 'static) -> Self {
+        Self(Box::pin(outcome))
+    }
+}
+
+impl Future for Submitted {
+    type Output = Result<Appended, WriteError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl fmt::Debug for Submitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Submitted").finish_non_exhaustive()
+    }
+}
+
+/// An append that is durable.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    /// The log behind it.
+    pub head: Head,
+    /// When it became durable.
+    pub at: Instant,
 }
 
 /// A version of a record: different for every put of its key.
@@ -200,6 +243,12 @@ pub enum WriteError {
     Fenced {
         /// The epoch of the log.
         epoch: u64,
+    },
+    /// The entries of the log are not those that the compaction was made from.
+    #[error("entries changed; the log is at generation {generation}")]
+    Changed {
+        /// The generation of the log.
+        generation: u64,
     },
     /// The record is not at the version that the put expects.
     #[error("record changed")]
@@ -258,6 +307,11 @@ impl Health {
 }
 
 impl Head {
+    /// When there is something to do for this log: its last compaction or its purge, whichever is earlier; absent = never.
+    pub fn due_at(&self) -> Option<UnixMillis> {
+        self.compacts_at.into_iter().chain(self.expires_at).min()
+    }
+
     /// Whether a reader at `after` can go on from here without a hole.
     ///
     /// # Errors
@@ -285,8 +339,14 @@ impl Head {
 /// How much a store holds, for its operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Length of what was written and not removed yet, in bytes.
+    /// Length of what was written and has not left the disk yet, in bytes.
     pub log_bytes: u64,
+    /// About how much of that is live, in bytes: can still be asked for.
+    pub live_bytes: u64,
+    /// In how many files it lies.
+    pub segments: u64,
+    /// Length of what has left the disk since the store was opened, in bytes.
+    pub cleaned_bytes: u64,
     /// How far what is derived from the log is behind it, in bytes.
     pub index_lag_bytes: u64,
     /// Logs that memory holds.
@@ -309,17 +369,37 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// How much it holds. Cheap, and right only for the moment.
     fn usage(&self) -> Usage;
 
+    /// The limits of every log.
+    fn caps(&self) -> Caps;
+
     /// Makes a log with its first entries.
     ///
     /// # Errors
     /// [`WriteError::Exists`], [`WriteError::Invalid`], [`WriteError::Poisoned`].
     async fn create(&self, new: NewLog) -> Result<Head, WriteError>;
 
-    /// Appends a batch to a log, and closes it if asked to.
+    /// Takes up a batch that is to be appended to a log, which it may close. It comes behind all that were taken up before.
     ///
     /// # Errors
-    /// All of [`WriteError`] but `Exists` and `Conflict`.
-    async fn append(&self, append: Append) -> Result<Head, WriteError>;
+    /// All of [`WriteError`] but `Exists`, `Changed` and `Conflict`, here or from [`Submitted`].
+    async fn submit(&self, append: Append) -> Result<Submitted, WriteError>;
+
+    /// The same, and waits until it is durable.
+    ///
+    /// # Errors
+    /// All of [`WriteError`] but `Exists`, `Changed` and `Conflict`.
+    async fn append(&self, append: Append) -> Result<Head, WriteError> {
+        Ok(self.submit(append).await?.await?.head)
+    }
+
+    /// Puts entries into the place of others, as one step. Neither the epoch nor the position of a writer matters, and appends go
+    /// on meanwhile: numbers, `committed` and the watermark stay, the generation goes up by one. A read that is under way may
+    /// still get old entries; one that begins afterwards gets the new ones only.
+    ///
+    /// # Errors
+    /// [`WriteError::NotFound`], [`WriteError::Invalid`], [`WriteError::Poisoned`]; [`WriteError::Changed`] if the generation has
+    /// moved on, or a part of the range is not there (any more).
+    async fn compact(&self, compact: Compact) -> Result<Head, WriteError>;
 
     /// Where a log stands, or `None` if there is none.
     ///
@@ -327,13 +407,19 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`ReadError::Broken`].
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError>;
 
+    /// Where these logs stand, without those that do not exist.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    async fn heads(&self, ids: &[LogId]) -> Result<Vec<(LogId, Head)>, ReadError>;
+
     /// The document that a log was made with.
     ///
     /// # Errors
     /// [`ReadError::NotFound`], [`ReadError::Broken`].
     async fn document(&self, id: LogId) -> Result<Bytes, ReadError>;
 
-    /// The entries after a position. Empty if there are none yet.
+    /// The entries after a position, from the one that covers the seq right after it. Empty if there are none yet.
     ///
     /// # Errors
     /// All of [`ReadError`].
@@ -350,6 +436,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`WriteError::NotFound`], [`WriteError::Poisoned`].
     async fn purge(&self, id: LogId) -> Result<(), WriteError>;
+
+    /// Removes logs, at most [`MAX_BATCH_ENTRIES`], as one write; returns how many of them there were.
+    ///
+    /// # Errors
+    /// [`WriteError::Invalid`], [`WriteError::Poisoned`].
+    async fn purge_many(&self, ids: &[LogId]) -> Result<usize, WriteError>;
 
     /// Logs that are not closed: at most `limit`, with an id greater than `after`, in the order of ids.
     ///
@@ -368,11 +460,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         limit: usize,
     ) -> Result<Vec<LogId>, ReadError>;
 
-    /// Logs whose `expires_at` is not after `now`: at most `limit`, those that expired first.
+    /// Logs for which something is due: whose [`due_at`](Head::due_at) is not after `now`. At most `limit`, the earliest first.
     ///
     /// # Errors
     /// [`ReadError::Broken`].
-    async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError>;
+    async fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError>;
 
     /// A record, or `None` if there is none.
     ///

@@ -8,6 +8,7 @@
 //! in memory, for tests.
 
 mod api;
+mod compaction;
 mod retained;
 mod types;
 
@@ -17,4 +18,5 @@ pub mod memory;
 pub mod testing;
 
 pub use api::*;
+pub use compaction::*;
 pub use types::*;

@@ -3,16 +3,19 @@
 //! It owns plain maps behind one lock. It keeps every promise of [`Store`] but durability.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::api::{
-    Append, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES, MAX_RECORD_VALUE_BYTES,
-    NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version, WriteError,
+    Append, Appended, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES,
+    MAX_RECORD_VALUE_BYTES, NewLog, ReadError, ReadLimit, Record, Store, Submitted, Tail, Usage, Version,
+    WriteError,
 };
+use crate::compaction::{Compact, Span};
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 
@@ -22,6 +25,8 @@ pub struct MemoryStore {
     caps: Caps,
     epoch: u64,
     health: watch::Sender<Health>,
+    /// Each acknowledgement of an append takes one.
+    acks: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -45,7 +50,18 @@ impl MemoryStore {
     /// An empty store of epoch 1.
     pub fn new(caps: Caps) -> Self {
         let (health, _) = watch::channel(Health::Serving);
-        Self { caps, epoch: 1, health, state: Mutex::default() }
+        let acks = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Self { caps, epoch: 1, health, acks, state: Mutex::default() }
+    }
+
+    /// Acknowledges no append from now on but those that [`Self::give_acks`] lets through. They are done and seen all the same.
+    pub fn withhold_acks(&self) {
+        self.acks.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Lets so many acknowledgements of appends through.
+    pub fn give_acks(&self, count: usize) {
+        self.acks.add_permits(count);
     }
 
     /// The same logs, as a process that starts after this one was killed would find them: the epoch is one higher.
@@ -74,15 +90,50 @@ impl Log {
         for payload in payloads {
             let seq = if self.entries.is_empty() { Seq::FIRST } else { self.head.frontier.committed.next() };
             self.retained.push(caps, seq, 1, payload.len() as u64);
-            self.entries.push_back(Entry { seq, payload });
+            self.entries.push_back(Entry { first: seq, seq, payload });
             self.head.frontier.committed = seq;
         }
+        self.evict(caps);
+    }
+
+    fn evict(&mut self, caps: &Caps) {
         if let Some(watermark) = self.retained.evict(caps) {
             self.head.frontier.watermark = Some(watermark);
             self.entries.retain(|entry| entry.seq > watermark);
         }
         self.head.retained_entries = self.retained.entries();
         self.head.retained_bytes = self.retained.bytes();
+    }
+
+    fn compact(&mut self, caps: &Caps, compact: Compact) -> Result<(), WriteError> {
+        self.head.check_compact(&compact)?;
+        if let Some(through) = compact.through() {
+            let begin = self.entries.partition_point(|entry| entry.first < compact.from);
+            let end = self.entries.partition_point(|entry| entry.seq <= through);
+            let starts = self.entries.get(begin).is_some_and(|entry| entry.first == compact.from);
+            let ends = end.checked_sub(1).and_then(|last| self.entries.get(last));
+            if !starts || ends.is_none_or(|entry| entry.seq != through) {
+                return Err(WriteError::Invalid("a compaction begins and ends where entries do"));
+            }
+            let behind = self.entries.split_off(end);
+            self.entries.truncate(begin);
+            let mut first = compact.from;
+            for Span { last, payload } in compact.spans {
+                self.entries.push_back(Entry { first, seq: last, payload });
+                first = last.next();
+            }
+            self.entries.extend(behind);
+            self.retained = Retained::default();
+            for entry in &self.entries {
+                self.retained.push(caps, entry.seq, 1, entry.payload.len() as u64);
+            }
+            self.evict(caps);
+        }
+        self.head.generation += 1;
+        if compact.settles {
+            self.head.compacts_at = None;
+        }
+        Ok(())
     }
 }
 
@@ -103,7 +154,12 @@ impl Store for MemoryStore {
     fn usage(&self) -> Usage {
         let logs = &self.state().logs;
         let log_bytes = logs.values().map(|log| log.retained.bytes()).sum();
-        Usage { log_bytes, index_lag_bytes: 0, logs_in_memory: logs.len() as u64 }
+        let logs_in_memory = logs.len() as u64;
+        Usage { log_bytes, live_bytes: log_bytes, logs_in_memory, ..Usage::default() }
+    }
+
+    fn caps(&self) -> Caps {
+        self.caps
     }
 
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
@@ -112,19 +168,8 @@ impl Store for MemoryStore {
         if state.logs.contains_key(&new.id) {
             return Err(WriteError::Exists);
         }
-        let frontier = Frontier { committed: Seq::FIRST, watermark: None, closed: false, gone: false };
-        let head = Head {
-            owner: new.owner,
-            created_at: new.created_at,
-            frontier,
-            status: new.status,
-            epoch: self.epoch,
-            recovered_through: None,
-            expires_at: None,
-            retained_entries: 0,
-            retained_bytes: 0,
-        };
-        let (sender, _) = watch::channel(frontier);
+        let head = Head { status: new.status, epoch: self.epoch, ..Head::new(new.owner, new.created_at) };
+        let (sender, _) = watch::channel(head.frontier);
         let mut log = Log {
             head,
             document: new.document,
@@ -139,7 +184,7 @@ impl Store for MemoryStore {
         Ok(head)
     }
 
-    async fn append(&self, append: Append) -> Result<Head, WriteError> {
+    async fn submit(&self, append: Append) -> Result<Submitted, WriteError> {
         check_batch(&append.entries)?;
         let mut state = self.writable()?;
         let log = state.logs.get_mut(&append.id).ok_or(WriteError::NotFound)?;
@@ -151,14 +196,35 @@ impl Store for MemoryStore {
         }
         if let Some(close) = append.close {
             log.head.frontier.closed = true;
+            log.head.compacts_at = close.compacts_at;
             log.head.expires_at = close.expires_at;
         }
+        log.frontier.send_replace(log.head.frontier);
+        let appended = Appended { head: log.head.clone(), at: Instant::now() };
+        let acks = Arc::clone(&self.acks);
+        Ok(Submitted::new(async move {
+            // Nobody closes it.
+            let _ = acks.acquire_owned().await.map(OwnedSemaphorePermit::forget);
+            Ok(appended)
+        }))
+    }
+
+    async fn compact(&self, compact: Compact) -> Result<Head, WriteError> {
+        compact.check()?;
+        let mut state = self.writable()?;
+        let log = state.logs.get_mut(&compact.id).ok_or(WriteError::NotFound)?;
+        log.compact(&self.caps, compact)?;
         log.frontier.send_replace(log.head.frontier);
         Ok(log.head.clone())
     }
 
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {
         Ok(self.state().logs.get(&id).map(|log| log.head.clone()))
+    }
+
+    async fn heads(&self, ids: &[LogId]) -> Result<Vec<(LogId, Head)>, ReadError> {
+        let state = self.state();
+        Ok(ids.iter().filter_map(|id| Some((*id, state.logs.get(id)?.head.clone()))).collect())
     }
 
     async fn document(&self, id: LogId) -> Result<Bytes, ReadError> {
@@ -193,6 +259,19 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn purge_many(&self, ids: &[LogId]) -> Result<usize, WriteError> {
+        check_many(ids)?;
+        let mut removed = 0;
+        for id in ids {
+            match self.purge(*id).await {
+                Ok(()) => removed += 1,
+                Err(WriteError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let state = self.state();
         let open = state.logs.iter().filter(|(id, log)| !log.head.frontier.closed && Some(**id) > after);
@@ -218,12 +297,10 @@ impl Store for MemoryStore {
         Ok(ids)
     }
 
-    async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
+    async fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let state = self.state();
-        let due = state
-            .logs
-            .iter()
-            .filter_map(|(id, log)| Some((log.head.expires_at.filter(|at| *at <= now)?, *id)));
+        let due =
+            state.logs.iter().filter_map(|(id, log)| Some((log.head.due_at().filter(|at| *at <= now)?, *id)));
         let sorted: BTreeMap<(UnixMillis, LogId), ()> = due.map(|key| (key, ())).collect();
         Ok(sorted.into_keys().map(|(_, id)| id).take(limit).collect())
     }
@@ -278,6 +355,13 @@ pub(crate) fn check_batch(entries: &[Bytes]) -> Result<(), WriteError> {
         1..=MAX_BATCH_ENTRIES => Ok(()),
         _ => Err(WriteError::Invalid("a batch has at most 4096 entries")),
     }
+}
+
+pub(crate) fn check_many(ids: &[LogId]) -> Result<(), WriteError> {
+    if ids.len() > MAX_BATCH_ENTRIES {
+        return Err(WriteError::Invalid("a batch has at most 4096 logs"));
+    }
+    Ok(())
 }
 
 pub(crate) fn check_record(key: &[u8], value: Option<&Bytes>) -> Result<(), WriteError> {

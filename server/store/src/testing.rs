@@ -15,14 +15,19 @@ use tokio::time::timeout;
 use crate::api::{Append, Caps, Close, Health, NewLog, ReadError, ReadLimit, Store, WriteError};
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
 
+mod compaction;
+
+pub use compaction::*;
+
 /// Makes a test of each scenario for a store; `$make` is a function from [`Caps`] to `(Arc<dyn Store>, guard)`.
 #[macro_export]
 macro_rules! store_suite {
     ($make:expr) => {
         $crate::store_suite!($make; a_log_reads_back_as_it_was_appended, an_append_is_fenced_by_position_and_epoch,
-            a_closed_log_takes_nothing, caps_evict_from_the_front_and_raise_the_watermark,
+            a_closed_log_takes_nothing, appends_that_nobody_waits_for_are_done_in_order, caps_evict_from_the_front_and_raise_the_watermark,
             a_large_entry_and_document_read_back, reads_keep_their_limits, a_tail_follows_to_the_end,
-            many_readers_see_the_same, a_purged_log_is_unknown, open_and_expired_logs_are_found,
+            many_readers_see_the_same, a_purged_log_is_unknown, many_logs_are_purged_together, open_and_due_logs_are_found, spans_take_the_place_of_entries,
+            a_compaction_is_fenced_by_its_generation, a_compaction_makes_room, a_last_compaction_is_due_once,
             the_logs_of_an_owner_are_found_newest_first, records_compare_and_set,
             records_are_found_by_the_prefix_of_their_keys, concurrent_puts_of_a_record_have_one_winner,
             concurrent_appends_at_one_position_have_one_winner, bad_batches_are_refused, a_closed_store_takes_nothing);
@@ -48,6 +53,7 @@ pub type Tested = Arc<dyn Store>;
 pub fn caps_of(scenario: &str) -> Caps {
     match scenario {
         "caps_evict_from_the_front_and_raise_the_watermark" => Caps { entries: Some(5), bytes: None },
+        "a_compaction_makes_room" => Caps { entries: Some(10), bytes: None },
         _ => Caps::default(),
     }
 }
@@ -75,16 +81,13 @@ pub async fn create(store: &Tested, id: LogId) -> Head {
 
 /// Makes a log of `owner` with entry 0.
 pub async fn create_for(store: &Tested, id: LogId, owner: Owner) -> Head {
+    store.create(new_log(id, owner)).await.unwrap()
+}
+
+/// A log of `owner` with entry 0, to be made.
+pub fn new_log(id: LogId, owner: Owner) -> NewLog {
     let created_at = UnixMillis(1_800_000_000_000);
-    let new = NewLog {
-        id,
-        owner,
-        created_at,
-        status: 1,
-        document: Bytes::from("document"),
-        entries: vec![payload(0)],
-    };
-    store.create(new).await.unwrap()
+    NewLog { id, owner, created_at, status: 1, document: Bytes::from("document"), entries: vec![payload(0)] }
 }
 
 /// The append of entries `from..to`.
@@ -108,6 +111,22 @@ pub async fn read_all(store: &Tested, id: LogId, after: Option<Seq>) -> Vec<(u64
 pub async fn assert_reads(store: &Tested, id: LogId, from: u64, to: u64) {
     let expected: Vec<_> = (from..to).map(|seq| (seq, payload(seq))).collect();
     assert_eq!(read_all(store, id, Seq::new(from).previous()).await, expected);
+}
+
+/// Scenario: an append goes on when its caller does, and later ones come behind it.
+pub async fn appends_that_nobody_waits_for_are_done_in_order(store: Tested) {
+    let id = id();
+    create(&store, id).await;
+    let dropped = store.submit(append(&store, id, 1, 3)).await.unwrap();
+    drop(dropped);
+    let late = store.submit(append(&store, id, 3, 4)).await.unwrap();
+    let last = store.submit(append(&store, id, 4, 9)).await.unwrap();
+    assert_eq!(last.await.unwrap().head.frontier.committed, Seq::new(8));
+    assert_reads(&store, id, 0, 9).await;
+    let late = late.await.unwrap();
+    assert_eq!(late.head.frontier.committed, Seq::new(3), "the log as that append left it");
+    let lost = async { store.submit(append(&store, id, 4, 5)).await?.await };
+    assert!(matches!(lost.await, Err(WriteError::Moved { .. })));
 }
 
 /// Scenario: what was appended, in batches of all sizes, reads back from every position.
@@ -148,7 +167,7 @@ pub async fn an_append_is_fenced_by_position_and_epoch(store: Tested) {
 pub async fn a_closed_log_takes_nothing(store: Tested) {
     let id = id();
     create(&store, id).await;
-    let close = Some(Close { expires_at: Some(UnixMillis(5)) });
+    let close = Some(Close { compacts_at: None, expires_at: Some(UnixMillis(5)) });
     let head = store.append(Append { close, status: Some(3), ..append(&store, id, 1, 3) }).await.unwrap();
     assert_eq!((head.frontier.closed, head.status, head.expires_at), (true, 3, Some(UnixMillis(5))));
     assert_eq!(store.append(append(&store, id, 3, 4)).await.unwrap_err(), WriteError::Closed);
@@ -220,7 +239,7 @@ pub async fn a_tail_follows_to_the_end(store: Tested) {
     let writer = Arc::clone(&store);
     let appends = spawn(async move {
         for seq in 1..50 {
-            let close = (seq == 49).then_some(Close { expires_at: None });
+            let close = (seq == 49).then_some(Close { compacts_at: None, expires_at: None });
             writer.append(Append { close, ..append(&writer, id, seq, seq + 1) }).await.unwrap();
         }
     });
@@ -290,7 +309,7 @@ pub async fn a_purged_log_is_unknown(store: Tested) {
 }
 
 /// Scenario: open logs are listed in pages; closed ones are found when they expire, oldest expiry first.
-pub async fn open_and_expired_logs_are_found(store: Tested) {
+pub async fn open_and_due_logs_are_found(store: Tested) {
     let ids: Vec<LogId> = (0..5).map(|_| id()).collect();
     for id in &ids {
         create(&store, *id).await;
@@ -299,15 +318,35 @@ pub async fn open_and_expired_logs_are_found(store: Tested) {
     assert_eq!(page, ids[..3]);
     assert_eq!(store.open_logs(page.last().copied(), 3).await.unwrap(), ids[3..]);
     for (id, at) in [(ids[0], 300), (ids[1], 100), (ids[2], 200)] {
-        let close = Some(Close { expires_at: Some(UnixMillis(at)) });
+        let close = Some(Close { compacts_at: None, expires_at: Some(UnixMillis(at)) });
         store.append(Append { close, ..append(&store, id, 1, 2) }).await.unwrap();
     }
     assert_eq!(store.open_logs(None, 10).await.unwrap(), ids[3..]);
-    assert_eq!(store.expired(UnixMillis(99), 10).await.unwrap(), []);
-    assert_eq!(store.expired(UnixMillis(200), 10).await.unwrap(), [ids[1], ids[2]]);
-    assert_eq!(store.expired(UnixMillis(1000), 1).await.unwrap(), [ids[1]]);
+    assert_eq!(store.due(UnixMillis(99), 10).await.unwrap(), []);
+    assert_eq!(store.due(UnixMillis(200), 10).await.unwrap(), [ids[1], ids[2]]);
+    assert_eq!(store.due(UnixMillis(1000), 1).await.unwrap(), [ids[1]]);
     store.purge(ids[1]).await.unwrap();
-    assert_eq!(store.expired(UnixMillis(1000), 10).await.unwrap(), [ids[2], ids[0]]);
+    assert_eq!(store.due(UnixMillis(1000), 10).await.unwrap(), [ids[2], ids[0]]);
+}
+
+/// Scenario: logs are looked up and purged together; those that are gone are passed over.
+pub async fn many_logs_are_purged_together(store: Tested) {
+    let mut ids: Vec<LogId> = (0..6).map(|_| id()).collect();
+    for id in &ids[..5] {
+        create(&store, *id).await;
+        let close = Some(Close { compacts_at: None, expires_at: Some(UnixMillis(10)) });
+        store.append(Append { close, ..append(&store, *id, 1, 2) }).await.unwrap();
+    }
+    let heads = store.heads(&ids).await.unwrap();
+    assert_eq!(heads.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids[..5]);
+    assert!(heads.iter().all(|(_, head)| head.frontier.closed));
+    assert_eq!(store.purge_many(&[ids[0], ids[3], ids[5]]).await.unwrap(), 2);
+    assert_eq!(store.purge_many(&[ids[0], ids[3]]).await.unwrap(), 0);
+    assert_eq!(store.purge_many(&[]).await.unwrap(), 0);
+    ids = vec![ids[1], ids[2], ids[4]];
+    assert_eq!(store.due(UnixMillis(1000), 10).await.unwrap(), ids);
+    assert_eq!(store.heads(&ids).await.unwrap().len(), 3);
+    assert!(matches!(store.purge_many(&vec![ids[0]; 5000]).await, Err(WriteError::Invalid(_))));
 }
 
 /// Scenario: the logs of one owner are listed in pages, whether the index has them yet or not, and not those of owners with
@@ -324,7 +363,7 @@ pub async fn the_logs_of_an_owner_are_found_newest_first(store: Tested) {
             store.open_logs(None, 1).await.unwrap();
         }
     }
-    let close = Some(Close { expires_at: None });
+    let close = Some(Close { compacts_at: None, expires_at: None });
     store.append(Append { close, ..append(&store, ids[1], 1, 2) }).await.unwrap();
     ids.reverse();
     for indexed in [false, true] {
@@ -435,7 +474,7 @@ pub async fn concurrent_appends_at_one_position_have_one_winner(store: Tested) {
             let store = Arc::clone(&store);
             spawn(async move {
                 let entries = vec![Bytes::from(format!("writer {n}"))];
-                let close = Some(Close { expires_at: None });
+                let close = Some(Close { compacts_at: None, expires_at: None });
                 store.append(Append { entries, close, ..append(&store, id, 1, 2) }).await.map(|_| n)
             })
         })
@@ -459,10 +498,7 @@ pub async fn bad_batches_are_refused(store: Tested) {
     assert!(matches!(store.put_record(b"", None, None).await, Err(WriteError::Invalid(_))));
     let large = Some(Bytes::from(vec![0; 5000]));
     assert!(matches!(store.put_record(b"key", None, large).await, Err(WriteError::Invalid(_))));
-    let (owner, created_at) = (owner(), UnixMillis(0));
-    let again =
-        NewLog { id, owner, created_at, status: 0, document: Bytes::new(), entries: vec![payload(0)] };
-    assert_eq!(store.create(again).await.unwrap_err(), WriteError::Exists);
+    assert_eq!(store.create(new_log(id, owner())).await.unwrap_err(), WriteError::Exists);
 }
 
 /// Scenario: a store that was closed answers reads of nothing new and takes no writes.

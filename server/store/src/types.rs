@@ -142,10 +142,33 @@ pub struct Head {
     /// With durability `os`: the last seq that was found when an earlier process had left the log open. Entries beyond it may
     /// have been seen and lost. Absent = nothing was ever lost.
     pub recovered_through: Option<Seq>,
+    /// How often entries were replaced by a compaction: 0 at the beginning.
+    pub generation: u64,
+    /// When the log is due for its last compaction; absent = never, or done.
+    pub compacts_at: Option<UnixMillis>,
     /// When the log may be purged; absent = never (a log that is not closed never expires).
     pub expires_at: Option<UnixMillis>,
     /// How many entries are retained.
     pub retained_entries: u64,
     /// How many payload bytes are retained.
     pub retained_bytes: u64,
+}
+
+impl Head {
+    /// The head of a log that is being made, before anything is said of where it stands.
+    pub(crate) fn new(owner: Owner, created_at: UnixMillis) -> Self {
+        Self {
+            owner,
+            created_at,
+            frontier: Frontier { committed: Seq::FIRST, watermark: None, closed: false, gone: false },
+            status: 0,
+            epoch: 0,
+            recovered_through: None,
+            generation: 0,
+            compacts_at: None,
+            expires_at: None,
+            retained_entries: 0,
+            retained_bytes: 0,
+        }
+    }
 }

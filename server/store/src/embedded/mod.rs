@@ -3,32 +3,43 @@
 //! ```text
 //! data directory
 //! ├── lock                one process at a time
-//! ├── log/<LSN>.log       segments: every change, in order; the truth
+//! ├── log/<LSN>.log       segments: every change, in order; the truth. Stubs stand for those that have left the disk
 //! ├── blobs/xx/<id>/<n>   payloads above 64 KiB, written before the log refers to them
 //! └── index/              sled: heads, extents, records; derived from the log
 //! ```
 //!
 //! The way of an append: the caller writes large payloads to blob files and hands a command to the [`writer`]; the writer checks it
-//! against memory, writes and syncs a group, shows it and answers; the indexer follows behind ([`shared`]). [`open`] replays what
-//! the index does not cover.
+//! against memory, writes and syncs a group, shows it and answers; the [`indexer`] follows behind. [`open`] has what the index does
+//! not cover replayed ([`replay`]). Entries may be written again later ([`rewrite`]): merged, or by the [`cleaner`], which takes
+//! segments off the disk of which little is live.
 
 mod blob;
 mod change;
+mod cleaner;
 mod codec;
+mod copier;
 mod frame;
 mod index;
+mod indexer;
 mod keys;
 mod log;
+mod newest;
 mod open;
 mod read;
+mod replay;
+mod rewrite;
 mod segment;
 mod shared;
+mod space;
+mod standing;
 mod store;
+mod stub;
 mod threads;
 mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use change::Durability;
 pub use store::EmbeddedStore;
@@ -42,13 +53,24 @@ pub struct Options {
     pub durability: Durability,
     /// The limits of every log.
     pub caps: Caps,
+    /// A segment of the log takes nothing more when it is this long, in bytes. Space is given back by the segment.
+    pub segment_bytes: u64,
+    /// How long entries of a purged log may stay on the disk before the segment that holds them is cleaned, however much of it is
+    /// live.
+    pub purged_stays: Duration,
     /// How much memory sled may use to hold parts of the index, in bytes.
     pub index_cache_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durability: Durability::Sync, caps: Caps::default(), index_cache_bytes: 64 << 20 }
+        Self {
+            durability: Durability::Sync,
+            caps: Caps::default(),
+            segment_bytes: 64 << 20,
+            purged_stays: Duration::from_secs(30 * 60),
+            index_cache_bytes: 64 << 20,
+        }
     }
 }
 

@@ -11,16 +11,22 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
-use super::change::{Create, MAX_INLINE_BYTES, Payload};
-use super::log::Pin;
+use super::change::{MAX_INLINE_BYTES, Origin, Payload, Span};
+use super::cleaner::{Cleaner, Signal};
+use super::copier::Copier;
+use super::log::{Log, Pin};
+use super::newest::Newest;
 use super::read::{self, Looked, broken};
+use super::rewrite::{Kind, Look, PutSpans, Range};
 use super::shared::Shared;
-use super::writer::{Command, PutRecord, QUEUE_COMMANDS};
+use super::writer::{Command, NewLog as NewFrames, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
-    Append, Batch, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version, WriteError,
+    Append, Batch, Caps, Health, NewLog, ReadError, ReadLimit, Record, Store, Submitted, Tail, Usage,
+    Version, WriteError,
 };
-use crate::memory::{check_batch, check_record};
+use crate::compaction::Compact;
+use crate::memory::{check_batch, check_many, check_record};
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
 
 /// A batch holds at most this many bytes in the log itself; what is more goes to blob files.
@@ -30,7 +36,10 @@ const MAX_INLINE_BATCH_BYTES: usize = 8 << 20;
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     dir: PathBuf,
+    newest: Newest,
     commands: mpsc::Sender<Command>,
+    cleaner: Arc<Cleaner>,
+    signal: Arc<Signal>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -38,12 +47,16 @@ pub struct EmbeddedStore {
 struct Threads {
     writer: JoinHandle<()>,
     indexer: JoinHandle<()>,
+    cleaner: JoinHandle<()>,
+    signal: Arc<Signal>,
     _lock: File,
 }
 
 impl Threads {
     fn join(self) {
+        self.signal.stop();
         // A panic in there has poisoned the store.
+        let _ = self.cleaner.join();
         let _ = self.writer.join();
         let _ = self.indexer.join();
     }
@@ -65,12 +78,21 @@ impl EmbeddedStore {
         let opened = open::open(dir, options)?;
         let (commands, receiver) = mpsc::channel(QUEUE_COMMANDS);
         let shared = opened.shared;
+        let newest = Newest::above(shared.index.newest_log().map_err(|error| OpenError::index(&error))?);
         let writer = threads::start_writer(Arc::clone(&shared), opened.writer, receiver);
         let writer = writer.map_err(OpenError::io("start a thread for", dir))?;
         let indexer =
             threads::start_indexer(Arc::clone(&shared)).map_err(OpenError::io("start a thread for", dir))?;
-        let threads = Mutex::new(Some(Threads { writer, indexer, _lock: opened.lock }));
-        Ok(Self { shared, dir: dir.to_owned(), commands, threads })
+        let signal = Arc::new(Signal::default());
+        let copier = Copier::new(Arc::clone(&shared), Arc::clone(&signal), commands.downgrade());
+        let cleaner = Arc::new(Cleaner::new(Arc::clone(&shared), Arc::clone(&signal), copier));
+        let cleaning = threads::start_cleaner(Arc::clone(&shared), Arc::clone(&cleaner));
+        let cleaning = cleaning.map_err(OpenError::io("start a thread for", dir))?;
+        let lock = opened.lock;
+        let threads =
+            Threads { writer, indexer, cleaner: cleaning, signal: Arc::clone(&signal), _lock: lock };
+        let threads = Mutex::new(Some(threads));
+        Ok(Self { shared, dir: dir.to_owned(), newest, commands, cleaner, signal, threads })
     }
 
     /// Makes the index anew from the log: the store must not be open. Returns when the new index is whole.
@@ -84,6 +106,19 @@ impl EmbeddedStore {
         Ok(())
     }
 
+    /// Gives back space now, as the store does by itself from time to time; returns how many segments have left the disk.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    pub async fn clean(&self) -> Result<usize, ReadError> {
+        let (shared, cleaner) = (Arc::clone(&self.shared), Arc::clone(&self.cleaner));
+        blocking(move || {
+            shared.catch_up();
+            cleaner.pass().map_err(|error| broken(&error))
+        })
+        .await
+    }
+
     async fn pin(&self, id: LogId) -> Result<Option<Pin>, ReadError> {
         if let Ok(pin) = self.shared.logs.get(id) {
             return Ok(Some(pin));
@@ -92,12 +127,31 @@ impl EmbeddedStore {
         blocking(move || shared.pin(id).map_err(|error| broken(&error))).await
     }
 
+    /// Those of these logs that there are, found in one go.
+    async fn pin_many(&self, ids: &[LogId]) -> Result<Vec<Pin>, ReadError> {
+        let (shared, ids) = (Arc::clone(&self.shared), ids.to_vec());
+        blocking(move || {
+            let pins = ids.into_iter().filter_map(|id| shared.pin(id).transpose());
+            pins.collect::<Result<_, _>>().map_err(|error| broken(&error))
+        })
+        .await
+    }
+
     /// The log, to be changed.
     async fn pin_for_write(&self, id: LogId) -> Result<Pin, WriteError> {
         match self.pin(id).await {
             Ok(Some(pin)) => Ok(pin),
             Ok(None) => Err(WriteError::NotFound),
             Err(error) => Err(WriteError::Poisoned(error.to_string())),
+        }
+    }
+
+    /// Looks for a log that is about to be made.
+    async fn check_absent(&self, id: LogId) -> Result<(), WriteError> {
+        match self.pin_for_write(id).await {
+            Err(WriteError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(WriteError::Exists),
         }
     }
 
@@ -126,22 +180,62 @@ impl EmbeddedStore {
         written.await.map_err(|error| WriteError::Poisoned(error.to_string()))
     }
 
+    /// Looks at what a compaction replaces, and has the writer do it if that is still there then.
+    async fn rewrite(&self, pin: Pin, compact: Compact, spans: Vec<Span>) -> Result<Head, WriteError> {
+        let (shared, log, seen) = (Arc::clone(&self.shared), pin.clone(), compact.clone());
+        let looked = spawn_blocking(move || look_at(&shared, &log, &seen)).await;
+        let look = looked.map_err(|error| WriteError::Poisoned(error.to_string()))??;
+        let (from, kind) = (compact.from, Kind::Compact(compact));
+        self.send(|reply| Command::Rewrite(Box::new(PutSpans { pin, kind, from, spans, look, reply })))
+            .await
+            .map(|done| done.head)
+    }
+
+    /// Hands the writer a command; what it answers is [`outcome`].
+    async fn enqueue<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Command,
+    ) -> Result<oneshot::Receiver<Result<T, WriteError>>, WriteError> {
+        self.shared.check_health()?;
+        let (reply, answer) = oneshot::channel();
+        // A writer that is gone lets go of the command, and the answer says so.
+        let _ = self.commands.send(command(reply)).await;
+        Ok(answer)
+    }
+
     async fn send<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Command,
     ) -> Result<T, WriteError> {
-        self.shared.check_health()?;
-        let (reply, answer) = oneshot::channel();
-        let sent = self.commands.send(command(reply)).await;
-        if sent.is_ok()
-            && let Ok(answer) = answer.await
-        {
-            return answer;
-        }
-        // The writer is gone, and it says why before it goes.
-        self.shared.check_health()?;
-        Err(WriteError::Poisoned("the writer has ended".to_owned()))
+        outcome(&self.shared, self.enqueue(command).await?).await
     }
+}
+
+/// What a compaction replaces, once the index has all of it. Blocks.
+fn look_at(shared: &Shared, log: &Log, compact: &Compact) -> Result<Look, WriteError> {
+    loop {
+        shared.check_health()?;
+        shared.catch_up();
+        let head = log.state().committed.as_ref().map(|stored| stored.head.clone());
+        head.ok_or(WriteError::NotFound)?.check_compact(compact)?;
+        let Some(through) = compact.through() else { return Ok(Look::default()) };
+        if let Some(look) = Look::at_range(shared, log, Range { from: compact.from, through })? {
+            return Ok(look);
+        }
+    }
+}
+
+/// What the writer answers.
+async fn outcome<T>(
+    shared: &Shared,
+    answer: oneshot::Receiver<Result<T, WriteError>>,
+) -> Result<T, WriteError> {
+    if let Ok(answer) = answer.await {
+        return answer;
+    }
+    // The writer is gone, and it says why before it goes.
+    shared.check_health()?;
+    Err(WriteError::Poisoned("the writer has ended".to_owned()))
 }
 
 /// Runs what blocks on the disk where it holds up nobody.
@@ -171,22 +265,28 @@ impl Store for EmbeddedStore {
 
     fn usage(&self) -> Usage {
         let (end, index_lag_bytes) = self.shared.progress();
+        let (segments, log_bytes) = self.shared.segments.count(end);
         Usage {
-            log_bytes: self.shared.segments.first().map_or(0, |first| end.since(first)),
+            log_bytes,
+            live_bytes: self.shared.space.total(),
+            segments,
+            cleaned_bytes: self.signal.cleaned(),
             index_lag_bytes,
             // Open ones, those that are read, and those that the index does not have yet.
             logs_in_memory: self.shared.logs.len() as u64,
         }
     }
 
+    fn caps(&self) -> Caps {
+        self.shared.options.caps
+    }
+
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
         check_batch(&new.entries)?;
         self.shared.check_health()?;
         let NewLog { id, owner, created_at, status, document, entries } = new;
-        match self.pin_for_write(id).await {
-            Err(WriteError::NotFound) => {}
-            Err(error) => return Err(error),
-            Ok(_) => return Err(WriteError::Exists),
+        if !self.newest.claim(id) {
+            self.check_absent(id).await?;
         }
         let pin = self.shared.pin_new(id)?;
         let mut payloads = vec![document];
@@ -194,16 +294,37 @@ impl Store for EmbeddedStore {
         let mut payloads = self.prepare(id, payloads).await?.into_iter();
         let document = payloads.next().unwrap_or(Payload::Inline(Bytes::new()));
         let entries = payloads.collect();
-        let epoch = self.shared.epoch;
-        let create = Create { id, epoch, created_at, owner, status, watermark: None, document, entries };
-        self.send(|reply| Command::Create { pin, create, reply }).await
+        let create = NewFrames { status, origin: Origin { owner, created_at, document }, entries };
+        Ok(self.send(|reply| Command::Create { pin, create, reply }).await?.head)
     }
 
-    async fn append(&self, mut append: Append) -> Result<Head, WriteError> {
+    async fn submit(&self, mut append: Append) -> Result<Submitted, WriteError> {
         check_batch(&append.entries)?;
         let pin = self.pin_for_write(append.id).await?;
         let entries = self.prepare(append.id, std::mem::take(&mut append.entries)).await?;
-        self.send(|reply| Command::Append { pin, append, entries, reply }).await
+        let answer = self.enqueue(|reply| Command::Append { pin, append, entries, reply }).await?;
+        let shared = Arc::clone(&self.shared);
+        Ok(Submitted::new(async move { outcome(&shared, answer).await }))
+    }
+
+    async fn compact(&self, compact: Compact) -> Result<Head, WriteError> {
+        compact.check()?;
+        let pin = self.pin_for_write(compact.id).await?;
+        let mut compact = compact;
+        let payloads = compact.spans.iter_mut().map(|span| std::mem::take(&mut span.payload)).collect();
+        let payloads = self.prepare(compact.id, payloads).await?;
+        let lasts = compact.spans.iter().map(|span| span.last);
+        let spans: Vec<Span> = lasts.zip(payloads).map(|(last, payload)| Span { last, payload }).collect();
+        let head = self.rewrite(pin, compact, spans).await?;
+        // The caller reads on from what it has made.
+        let shared = Arc::clone(&self.shared);
+        let indexed = blocking(move || {
+            shared.catch_up();
+            Ok(())
+        })
+        .await;
+        indexed.map_err(|error| WriteError::Poisoned(error.to_string()))?;
+        Ok(head)
     }
 
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {
@@ -212,12 +333,17 @@ impl Store for EmbeddedStore {
         Ok(head.filter(|head| !head.frontier.gone))
     }
 
+    async fn heads(&self, ids: &[LogId]) -> Result<Vec<(LogId, Head)>, ReadError> {
+        let pins = self.pin_many(ids).await?;
+        let head = |pin: &Pin| Some(pin.state().committed.as_ref()?.head.clone());
+        let heads = pins.iter().filter_map(|pin| Some((pin.id, head(pin)?)));
+        Ok(heads.filter(|(_, head)| !head.frontier.gone).collect())
+    }
+
     async fn document(&self, id: LogId) -> Result<Bytes, ReadError> {
         let pin = self.pin(id).await?.ok_or(ReadError::NotFound)?;
-        let stored = pin.state().committed.clone().filter(|stored| !stored.head.frontier.gone);
-        let stored = stored.ok_or(ReadError::NotFound)?;
         let shared = Arc::clone(&self.shared);
-        blocking(move || read::read_document(&shared, &pin, &stored)).await
+        blocking(move || read::read_document(&shared, &pin)).await
     }
 
     async fn read(&self, id: LogId, after: Option<Seq>, limit: ReadLimit) -> Result<Batch, ReadError> {
@@ -226,7 +352,7 @@ impl Store for EmbeddedStore {
             Looked::Found(batch) => Ok(batch),
             Looked::OnDisk(stored) => {
                 let shared = Arc::clone(&self.shared);
-                blocking(move || read::read_disk(&shared, &pin, &stored, after, limit)).await
+                blocking(move || read::read_disk(&shared, &pin, stored, after, limit)).await
             }
         }
     }
@@ -241,8 +367,20 @@ impl Store for EmbeddedStore {
     }
 
     async fn purge(&self, id: LogId) -> Result<(), WriteError> {
-        let pin = self.pin_for_write(id).await?;
-        self.send(|reply| Command::Purge { pin, reply }).await
+        let pins = vec![self.pin_for_write(id).await?];
+        match self.send(|reply| Command::Purge { pins, reply }).await? {
+            0 => Err(WriteError::NotFound),
+            _ => Ok(()),
+        }
+    }
+
+    async fn purge_many(&self, ids: &[LogId]) -> Result<usize, WriteError> {
+        check_many(ids)?;
+        let pins = self.pin_many(ids).await.map_err(|error| WriteError::Poisoned(error.to_string()))?;
+        if pins.is_empty() {
+            return Ok(0);
+        }
+        self.send(|reply| Command::Purge { pins, reply }).await
     }
 
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
@@ -264,11 +402,11 @@ impl Store for EmbeddedStore {
         blocking(move || shared.logs_of(&owner, before, limit).map_err(|error| broken(&error))).await
     }
 
-    async fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
+    async fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
             shared.catch_up();
-            shared.index.expired(now, limit).map_err(|error| broken(&error))
+            shared.index.due(now, limit).map_err(|error| broken(&error))
         })
         .await
     }
@@ -279,7 +417,7 @@ impl Store for EmbeddedStore {
         }
         let (shared, key) = (Arc::clone(&self.shared), key.to_vec());
         blocking(move || match shared.index.record(&key).map_err(|error| broken(&error))? {
-            Some(record) => Ok(Some(record)),
+            Some(stored) => Ok(Some(stored.record)),
             // It may have been set, and not yet indexed, since memory was asked.
             None => Ok(shared.record_in_memory(&key).flatten()),
         })
@@ -299,7 +437,8 @@ impl Store for EmbeddedStore {
             let seen = blocking(move || shared.see_record(&name).map_err(|error| broken(&error))).await;
             let seen = seen.map_err(|error| WriteError::Poisoned(error.to_string()))?;
             let put = |reply| {
-                Command::Record(PutRecord { key: key.clone(), expected, value: value.clone(), seen, reply })
+                let (key, value) = (key.clone(), value.clone());
+                Command::Record(PutRecord { key, expected, value, is_copy: false, seen, reply })
             };
             if let Some(version) = self.send(put).await? {
                 return Ok(version);

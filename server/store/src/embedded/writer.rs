@@ -8,18 +8,21 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::change::{self, Change, Durability, Payload};
+use super::change::{self, Change, Durability, Origin, Payload, Purge};
 use super::frame::{self, Lsn};
-use super::log::{Extent, LogState, Pin, Stored};
-use super::segment::{self, SEGMENT_BYTES};
-use super::shared::{Seen, Shared, Work};
-use crate::api::{self, Version, WriteError};
+use super::log::{Extent, LogState, OriginAt, Pin, Rewritten, Stored};
+use super::rewrite::PutSpans;
+use super::segment;
+use super::shared::{Cell, Chain, Seen, Shared, Work};
+use super::standing::Standing;
+use crate::api::{self, Appended, Version, WriteError};
 use crate::memory::check_append;
-use crate::types::{Frontier, Head, Seq};
+use crate::types::{Head, Seq};
 
 /// A group takes no further command when it has this many bytes.
 const MAX_GROUP_BYTES: usize = 8 << 20;
@@ -30,16 +33,44 @@ const MAX_GROUP_COMMANDS: usize = 8192;
 /// How many commands may wait for the writer.
 pub(crate) const QUEUE_COMMANDS: usize = 16_384;
 
-type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 
 /// What the writer can be asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Create { pin: Pin, create: change::Create, reply: Reply<Head> },
-    Append { pin: Pin, append: api::Append, entries: Vec<Payload>, reply: Reply<Head> },
-    Purge { pin: Pin, reply: Reply<()> },
+    Create {
+        pin: Pin,
+        create: NewLog,
+        reply: Reply<Appended>,
+    },
+    Append {
+        pin: Pin,
+        append: api::Append,
+        entries: Vec<Payload>,
+        reply: Reply<Appended>,
+    },
+    Rewrite(Box<PutSpans>),
+    /// The answer says how many of them there were.
+    Purge {
+        pins: Vec<Pin>,
+        reply: Reply<usize>,
+    },
     Record(PutRecord),
-    Close { reply: oneshot::Sender<()> },
+    /// What follows the next group goes into a new segment, if the newest one still begins at `base`.
+    Roll {
+        base: Lsn,
+    },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// A log to be made: its payloads are where they shall lie.
+#[derive(Debug)]
+pub(crate) struct NewLog {
+    pub(crate) status: u8,
+    pub(crate) origin: Origin,
+    pub(crate) entries: Vec<Payload>,
 }
 
 /// A put of a record. The answer `None` says that `seen` was out of date: look again.
@@ -48,45 +79,58 @@ pub(crate) struct PutRecord {
     pub(crate) key: Bytes,
     pub(crate) expected: Option<Version>,
     pub(crate) value: Option<Bytes>,
+    /// Whether the record is only written again, and keeps its version.
+    pub(crate) is_copy: bool,
     pub(crate) seen: Seen,
     pub(crate) reply: Reply<Option<Version>>,
 }
 
 /// What a command will have done when its group is durable.
 #[derive(Debug)]
-enum Staged {
+pub(crate) enum Staged {
     Log(Box<StagedLog>),
-    Purged { pin: Pin, stored: Box<Stored>, reply: Reply<()> },
-    Record { key: Bytes, version: Version, value: Option<Bytes>, reply: Reply<Option<Version>> },
-    LogRefused { reply: Reply<Head>, error: WriteError, _pin: Pin },
-    PurgeRefused { reply: Reply<()>, error: WriteError },
+    Purged { logs: Vec<(Pin, Stored)>, reply: Reply<usize> },
+    Record { key: Bytes, cell: Cell, reply: Reply<Option<Version>> },
+    LogRefused { reply: Reply<Appended>, error: WriteError, _pin: Pin },
     RecordAnswered { reply: Reply<Option<Version>>, answer: Result<Option<Version>, WriteError> },
 }
 
 #[derive(Debug)]
-struct StagedLog {
-    pin: Pin,
-    stored: Stored,
-    extent: Extent,
-    entries: Vec<Payload>,
-    reply: Reply<Head>,
+pub(crate) struct StagedLog {
+    pub(crate) pin: Pin,
+    pub(crate) stored: Stored,
+    pub(crate) effect: Effect,
+    pub(crate) reply: Reply<Appended>,
+}
+
+/// What a change does to the entries of a log.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Nothing.
+    None,
+    /// These follow the last one. The tail takes the payloads that are given.
+    Appended(Extent, Vec<Payload>),
+    /// Entries lie elsewhere now.
+    Rewritten(Rewritten),
 }
 
 #[derive(Debug)]
 pub(crate) struct Writer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     file: Arc<File>,
     base: Lsn,
     end: Lsn,
     durable: Lsn,
     bytes: Vec<u8>,
     group: Vec<Staged>,
+    /// Whether the next group begins a new segment, however long this one is.
+    rolls: bool,
 }
 
 impl Writer {
     /// Continues the segment `file`, which begins at `base` and is durable up to `end`.
     pub(crate) fn new(shared: Arc<Shared>, file: Arc<File>, base: Lsn, end: Lsn) -> Self {
-        Self { shared, file, base, end, durable: end, bytes: Vec::new(), group: Vec::new() }
+        Self { shared, file, base, end, durable: end, bytes: Vec::new(), group: Vec::new(), rolls: false }
     }
 
     /// Serves commands until the last sender is gone, or asked to close, or a write fails.
@@ -120,7 +164,8 @@ impl Writer {
     }
 
     fn roll_if_full(&mut self) -> io::Result<()> {
-        if self.end.since(self.base) < SEGMENT_BYTES {
+        let is_full = self.end.since(self.base) >= self.shared.options.segment_bytes;
+        if !is_full && !std::mem::take(&mut self.rolls) {
             return Ok(());
         }
         self.file.sync_data()?;
@@ -128,6 +173,9 @@ impl Writer {
         self.file = self.shared.segments.add(self.base)?;
         self.end = Lsn(self.base.0.saturating_add(segment::HEADER_BYTES));
         self.durable = self.end;
+        // Every segment says its epoch, so that none before it is needed to know that.
+        let opened = Change::Open { epoch: self.shared.epoch, durability: self.shared.options.durability };
+        let _ = self.write_frame(&opened);
         Ok(())
     }
 
@@ -137,56 +185,67 @@ impl Writer {
             Command::Append { pin, append, entries, reply } => {
                 self.stage_append(pin, &append, entries, reply)
             }
-            Command::Purge { pin, reply } => self.stage_purge(pin, reply),
+            Command::Rewrite(put) => self.stage_rewrite(*put),
+            Command::Purge { pins, reply } => self.stage_purge(pins, reply),
             Command::Record(put) => self.stage_record(put),
+            Command::Roll { base } => {
+                self.rolls |= base == self.base;
+                return None;
+            }
             Command::Close { reply } => return Some(reply),
         };
         self.group.push(staged);
         None
     }
 
+    /// Where the next frame will lie.
+    pub(crate) fn next_lsn(&self) -> Lsn {
+        self.end.plus(self.bytes.len())
+    }
+
     /// Adds a frame to the group; returns where it will lie.
-    fn write_frame(&mut self, change: &Change) -> Option<(Lsn, u64)> {
-        let lsn = self.end.plus(self.bytes.len());
+    pub(crate) fn write_frame(&mut self, change: &Change) -> Option<(Lsn, u64)> {
+        let lsn = self.next_lsn();
         let begun = frame::begin(&mut self.bytes);
         change.put(&mut self.bytes);
         let length = frame::finish(&mut self.bytes, begun, change.kind(), lsn, self.durable)?;
         Some((lsn, length as u64))
     }
 
-    fn stage_create(&mut self, pin: Pin, mut create: change::Create, reply: Reply<Head>) -> Staged {
+    fn stage_create(&mut self, pin: Pin, create: NewLog, reply: Reply<Appended>) -> Staged {
         let caps = self.shared.options.caps;
         let mut state = pin.state();
         if state.latest().is_some() {
             drop(state);
             return Staged::LogRefused { reply, error: WriteError::Exists, _pin: pin };
         }
-        let (last, watermark) = retain(&mut state, &caps, Seq::FIRST, &create.entries);
-        create.watermark = watermark;
-        let change = Change::Create(create);
+        let NewLog { status, origin, entries } = create;
+        let lsn = self.next_lsn();
+        let mut stored = new_stored(&origin, lsn);
+        let (last, watermark) = retain(&mut state, &caps, Seq::FIRST, &entries);
+        let standing = Standing {
+            status,
+            epoch: self.shared.epoch,
+            watermark,
+            retained_entries: state.retained.entries(),
+            retained_bytes: state.retained.bytes(),
+            has_blobs: origin.document.is_blob() || entries.iter().any(Payload::is_blob),
+            ..Standing::of(&stored)
+        };
+        standing.apply(&mut stored, last, lsn);
+        let change = Change::Create(change::Create { id: pin.id, origin, standing, entries });
         let written = self.write_frame(&change);
         let Change::Create(create) = change else { unreachable!("it was just made") };
         let Some((lsn, length)) = written else {
             drop(state);
             return Staged::LogRefused { reply, error: TOO_LARGE, _pin: pin };
         };
-        let head = Head {
-            owner: create.owner,
-            created_at: create.created_at,
-            frontier: Frontier { committed: last, watermark, closed: false, gone: false },
-            status: create.status,
-            epoch: create.epoch,
-            recovered_through: None,
-            expires_at: None,
-            retained_entries: state.retained.entries(),
-            retained_bytes: state.retained.bytes(),
-        };
-        let has_blobs = create.document.is_blob() || create.entries.iter().any(Payload::is_blob);
-        let stored = Stored { head, created_in: (lsn, length), changed_in: lsn, has_blobs };
+        stored.origin.length = length;
         state.staged = Some(stored.clone());
         drop(state);
         let extent = extent_of(Seq::FIRST, &create.entries, lsn, length);
-        Staged::Log(Box::new(StagedLog { pin, stored, extent, entries: create.entries, reply }))
+        let effect = Effect::Appended(extent, create.entries);
+        Staged::Log(Box::new(StagedLog { pin, stored, effect, reply }))
     }
 
     fn stage_append(
@@ -194,7 +253,7 @@ impl Writer {
         pin: Pin,
         append: &api::Append,
         entries: Vec<Payload>,
-        reply: Reply<Head>,
+        reply: Reply<Appended>,
     ) -> Staged {
         let caps = self.shared.options.caps;
         let mut state = pin.state();
@@ -212,65 +271,79 @@ impl Writer {
         let first = append.expected_last.next();
         let (last, watermark) = retain(&mut state, &caps, first, &entries);
         let takes_over = append.epoch > stored.head.epoch;
-        let recovered_through =
+        let rolled_back =
             (takes_over && self.shared.previous == Durability::Os).then_some(stored.head.frontier.committed);
-        let change = Change::Append(change::Append {
-            id: append.id,
+        let before = Standing::of(&stored);
+        let standing = Standing {
+            status: append.status.unwrap_or(before.status),
             epoch: append.epoch,
-            first,
-            status: append.status,
-            watermark,
-            recovered_through,
-            close: append.close.map(|close| close.expires_at),
-            entries,
-        });
+            watermark: watermark.or(before.watermark),
+            recovered_through: rolled_back.or(before.recovered_through),
+            retained_entries: state.retained.entries(),
+            retained_bytes: state.retained.bytes(),
+            closed: append.close,
+            has_blobs: before.has_blobs || entries.iter().any(Payload::is_blob),
+            ..before
+        };
+        standing.apply(&mut stored, last, self.next_lsn());
+        let change = Change::Append(change::Append { id: append.id, first, standing, entries });
         let written = self.write_frame(&change);
         let Change::Append(change) = change else { unreachable!("it was just made") };
         let Some((lsn, length)) = written else {
             drop(state);
             return Staged::LogRefused { reply, error: TOO_LARGE, _pin: pin };
         };
-        apply_append(&mut stored, &change, last, lsn);
-        stored.head.retained_entries = state.retained.entries();
-        stored.head.retained_bytes = state.retained.bytes();
         state.staged = Some(stored.clone());
         drop(state);
         let extent = extent_of(first, &change.entries, lsn, length);
-        Staged::Log(Box::new(StagedLog { pin, stored, extent, entries: change.entries, reply }))
+        let effect = Effect::Appended(extent, change.entries);
+        Staged::Log(Box::new(StagedLog { pin, stored, effect, reply }))
     }
 
-    fn stage_purge(&mut self, pin: Pin, reply: Reply<()>) -> Staged {
-        let mut state = pin.state();
-        let known = state.latest().filter(|stored| !stored.head.frontier.gone).cloned();
-        let written = known.and_then(|stored| Some((stored, self.write_frame(&Change::Purge(pin.id))?)));
-        let Some((mut stored, (lsn, _))) = written else {
-            return Staged::PurgeRefused { reply, error: WriteError::NotFound };
-        };
-        stored.head.frontier.gone = true;
-        stored.changed_in = lsn;
-        state.staged = Some(stored.clone());
-        drop(state);
-        Staged::Purged { pin, stored: Box::new(stored), reply }
+    fn stage_purge(&mut self, pins: Vec<Pin>, reply: Reply<usize>) -> Staged {
+        let mut logs = Vec::with_capacity(pins.len());
+        for pin in pins {
+            let mut state = pin.state();
+            let known = state.latest().filter(|stored| !stored.head.frontier.gone).cloned();
+            let Some(mut stored) = known else { continue };
+            let purge = Change::Purge(Purge { id: pin.id, since: stored.since });
+            let Some((lsn, _)) = self.write_frame(&purge) else { continue };
+            stored.head.frontier.gone = true;
+            stored.changed_in = lsn;
+            state.staged = Some(stored.clone());
+            drop(state);
+            logs.push((pin, stored));
+        }
+        Staged::Purged { logs, reply }
     }
 
     fn stage_record(&mut self, put: PutRecord) -> Staged {
-        let PutRecord { key, expected, value, seen, reply } = put;
+        let PutRecord { key, expected, value, is_copy, seen, reply } = put;
         let in_group = self.group.iter().rev().find_map(|staged| match staged {
-            Staged::Record { key: other, version, value, .. } if *other == key => {
-                Some(value.as_ref().map(|_| *version))
-            }
+            Staged::Record { key: other, cell, .. } if *other == key => Some(cell.chain()),
             _ => None,
         });
-        let Some(found) = in_group.or_else(|| self.shared.record_version(&key, seen)) else {
+        let Some(found) = in_group.or_else(|| self.shared.record_chain(&key, seen)) else {
             return Staged::RecordAnswered { reply, answer: Ok(None) };
         };
-        if found != expected {
-            return Staged::RecordAnswered { reply, answer: Err(WriteError::Conflict { found }) };
+        let version = found.map(|chain: Chain| chain.version);
+        if version != expected {
+            return Staged::RecordAnswered { reply, answer: Err(WriteError::Conflict { found: version }) };
         }
-        match self.write_frame(&Change::Record { key: key.clone(), value: value.clone() }) {
-            Some((lsn, _)) => Staged::Record { key, version: Version(lsn.0), value, reply },
-            None => Staged::RecordAnswered { reply, answer: Err(TOO_LARGE) },
-        }
+        let since = found.map(|chain| chain.since);
+        let copied = version.filter(|_| is_copy);
+        let put = change::PutRecord { key, since, version: copied.map(|version| version.0), value };
+        let change = Change::Record(put);
+        let written = self.write_frame(&change);
+        let Change::Record(change::PutRecord { key, value, .. }) = change else {
+            unreachable!("it was just made")
+        };
+        let Some((lsn, length)) = written else {
+            return Staged::RecordAnswered { reply, answer: Err(TOO_LARGE) };
+        };
+        let version = copied.unwrap_or(Version(lsn.0));
+        let cell = Cell { version, value, since: since.unwrap_or(lsn), lsn, length };
+        Staged::Record { key, cell, reply }
     }
 
     /// Makes the group durable.
@@ -292,27 +365,30 @@ impl Writer {
     fn publish(&mut self) {
         let mut work = Work::default();
         let mut answers = Vec::with_capacity(self.group.len());
+        let at = Instant::now();
         for staged in self.group.drain(..) {
             match staged {
                 Staged::Log(staged) => {
-                    let StagedLog { pin, stored, extent, entries, reply } = *staged;
+                    let StagedLog { pin, stored, effect, reply } = *staged;
                     let head = stored.head.clone();
-                    show(&self.shared, &pin, stored, Some((extent, entries)), &mut work);
-                    answers.push(Answer::Head(reply, Ok(head), pin));
+                    show(&self.shared, &pin, stored, effect, &mut work);
+                    answers.push(Answer::Head(reply, Ok(Appended { head, at }), pin));
                 }
-                Staged::Purged { pin, stored, reply } => {
-                    show(&self.shared, &pin, *stored, None, &mut work);
-                    answers.push(Answer::Purge(reply, Ok(())));
+                Staged::Purged { logs, reply } => {
+                    answers.push(Answer::Purge(reply, Ok(logs.len())));
+                    for (pin, stored) in logs {
+                        show(&self.shared, &pin, stored, Effect::None, &mut work);
+                    }
                 }
-                Staged::Record { key, version, value, reply } => {
-                    self.shared.set_record(key.clone(), version, value);
+                Staged::Record { key, cell, reply } => {
+                    let version = cell.version;
+                    self.shared.set_record(key.clone(), cell);
                     work.records.push(key);
                     answers.push(Answer::Record(reply, Ok(Some(version))));
                 }
                 Staged::LogRefused { reply, error, _pin } => {
                     answers.push(Answer::Head(reply, Err(error), _pin))
                 }
-                Staged::PurgeRefused { reply, error } => answers.push(Answer::Purge(reply, Err(error))),
                 Staged::RecordAnswered { reply, answer } => answers.push(Answer::Record(reply, answer)),
             }
         }
@@ -323,12 +399,12 @@ impl Writer {
     }
 }
 
-const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a frame of the log");
+pub(crate) const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a frame of the log");
 
 /// An answer; nobody may be waiting for it any more.
 enum Answer {
-    Head(Reply<Head>, Result<Head, WriteError>, Pin),
-    Purge(Reply<()>, Result<(), WriteError>),
+    Head(Reply<Appended>, Result<Appended, WriteError>, Pin),
+    Purge(Reply<usize>, Result<usize, WriteError>),
     Record(Reply<Option<Version>>, Result<Option<Version>, WriteError>),
 }
 
@@ -354,46 +430,37 @@ fn retain(state: &mut LogState, caps: &api::Caps, first: Seq, entries: &[Payload
 
 pub(crate) fn extent_of(first: Seq, entries: &[Payload], lsn: Lsn, length: u64) -> Extent {
     let bytes = entries.iter().map(Payload::len).sum();
-    Extent { first, entries: entries.len() as u64, bytes, lsn, length }
+    let count = entries.len() as u64;
+    let last = Seq::new(first.get().saturating_add(count.saturating_sub(1)));
+    Extent { first, last, entries: count, bytes, lsn, length }
 }
 
-/// What an append makes of a head.
-pub(crate) fn apply_append(stored: &mut Stored, append: &change::Append, last: Seq, lsn: Lsn) {
-    let head = &mut stored.head;
-    head.frontier.committed = last;
-    head.frontier.watermark = append.watermark.or(head.frontier.watermark);
-    head.epoch = append.epoch;
-    head.status = append.status.unwrap_or(head.status);
-    head.recovered_through = append.recovered_through.or(head.recovered_through);
-    if let Some(expires_at) = append.close {
-        head.frontier.closed = true;
-        head.expires_at = expires_at;
-    }
-    stored.changed_in = lsn;
-    stored.has_blobs |= append.entries.iter().any(Payload::is_blob);
+/// A log that comes from `origin`, before anything is said of where it stands; the frame at `lsn` makes it.
+pub(crate) fn new_stored(origin: &Origin, lsn: Lsn) -> Stored {
+    let head = Head::new(origin.owner.clone(), origin.created_at);
+    let origin = OriginAt { lsn, length: 0, bytes: origin.document.inline_len() };
+    Stored { head, origin, since: lsn, changed_in: lsn, has_blobs: false }
 }
 
 /// Makes a durable change of a log visible.
-pub(crate) fn show(
-    shared: &Shared,
-    pin: &Pin,
-    stored: Stored,
-    entries: Option<(Extent, Vec<Payload>)>,
-    work: &mut Work,
-) {
+pub(crate) fn show(shared: &Shared, pin: &Pin, stored: Stored, effect: Effect, work: &mut Work) {
     let frontier = stored.head.frontier;
     let mut state = pin.state();
     if state.staged.as_ref().is_some_and(|staged| staged.changed_in == stored.changed_in) {
         state.staged = None;
     }
     state.committed = Some(stored);
-    if let Some((extent, payloads)) = entries {
-        state.unindexed.push(extent);
-        let seqs = (extent.first.get()..).map(Seq::new);
-        for (seq, payload) in seqs.zip(payloads) {
-            match payload {
-                Payload::Inline(bytes) => state.tail.push(&shared.logs.tails, seq, bytes),
-                Payload::Blob(_) => state.tail.clear(&shared.logs.tails),
+    match effect {
+        Effect::None => {}
+        Effect::Rewritten(rewritten) => state.rewritten.push(rewritten),
+        Effect::Appended(extent, payloads) => {
+            state.unindexed.push(extent);
+            let seqs = (extent.first.get()..).map(Seq::new);
+            for (seq, payload) in seqs.zip(payloads) {
+                match payload {
+                    Payload::Inline(bytes) => state.tail.push(&shared.logs.tails, seq, bytes),
+                    Payload::Blob(_) => state.tail.clear(&shared.logs.tails),
+                }
             }
         }
     }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::api::{Append, Close, ReadError, ReadLimit, Store as _};
-use crate::testing::{Tested, append, assert_reads, create, id, owner, read_all};
+use crate::api::{Append, Close, ReadError, ReadLimit, Store as _, WriteError};
+use crate::testing::{Tested, append, assert_reads, create, id, new_log, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
 mod model;
+mod space;
 
 mod both_durabilities {
     mod sync {
@@ -46,7 +47,7 @@ async fn written() -> (tempfile::TempDir, LogId, LogId) {
         store.append(append(&store, closed, seq, seq + 3)).await.unwrap();
         store.append(append(&store, open, seq, seq + 3)).await.unwrap();
     }
-    let close = Some(Close { expires_at: Some(UnixMillis(77)) });
+    let close = Some(Close { compacts_at: None, expires_at: Some(UnixMillis(77)) });
     store.append(Append { close, ..append(&store, closed, 100, 300) }).await.unwrap();
     store.put_record(b"key", None, Some("value".into())).await.unwrap();
     (dir, closed, open)
@@ -56,7 +57,7 @@ async fn assert_written(store: &Tested, closed: LogId, open: LogId) {
     assert_reads(store, closed, 0, 300).await;
     assert_reads(store, open, 0, 100).await;
     assert_eq!(store.open_logs(None, 10).await.unwrap(), [open]);
-    assert_eq!(store.expired(UnixMillis(77), 10).await.unwrap(), [closed]);
+    assert_eq!(store.due(UnixMillis(77), 10).await.unwrap(), [closed]);
     assert_eq!(store.logs_of(&owner(), None, 10).await.unwrap(), [open, closed]);
     assert_eq!(store.record(b"key").await.unwrap().unwrap().value, "value");
     let head = store.head(closed).await.unwrap().unwrap();
@@ -83,6 +84,18 @@ async fn everything_is_there_after_a_restart_and_the_log_goes_on() {
     assert_reads(&store, open, 50, 200).await;
     drop(store);
     assert_reads(&reopen(dir.path()), open, 0, 200).await;
+}
+
+#[tokio::test]
+async fn an_id_of_an_earlier_process_is_taken_and_a_lower_one_that_is_free_is_not() {
+    let free = id();
+    let (dir, closed, open) = written().await;
+    let store = reopen(dir.path());
+    for taken in [closed, open] {
+        assert_eq!(store.create(new_log(taken, owner())).await, Err(WriteError::Exists));
+    }
+    create(&store, free).await;
+    assert_eq!(store.create(new_log(free, owner())).await, Err(WriteError::Exists));
 }
 
 #[tokio::test]
@@ -299,7 +312,7 @@ async fn logs_that_ended_leave_memory() {
     for _ in 0..200 {
         let id = id();
         create(&tested, id).await;
-        let close = Some(Close { expires_at: None });
+        let close = Some(Close { compacts_at: None, expires_at: None });
         tested.append(Append { close, ..append(&tested, id, 1, 2) }).await.unwrap();
         ids.push(id);
     }
