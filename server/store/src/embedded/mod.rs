@@ -27,7 +27,7 @@ mod store;
 mod threads;
 mod writer;
 
-use std::io;
+use std::{fmt, io};
 use std::path::{Path, PathBuf};
 
 pub use change::Durability;
@@ -57,10 +57,12 @@ impl Default for Options {
 #[non_exhaustive]
 pub enum OpenError {
     /// Another process has it open.
-    #[error("{} is in use by another process; stop that first, or use another data directory", dir.display())]
+    #[error("{} is in use by another process{}; stop that first, or use another data directory", dir.display(), PidText(*pid))]
     InUse {
         /// The data directory.
         dir: PathBuf,
+        /// The number of that process, if it has said it.
+        pid: Option<u32>,
     },
     /// There is nothing to work on.
     #[error("{} holds no store", dir.display())]
@@ -78,6 +80,16 @@ pub enum OpenError {
         /// What is wrong.
         problem: String,
     },
+    /// Another version of this program wrote it. Nothing was changed.
+    #[error("{} has format {found}, this program knows {known}; use the version of the program that wrote it", path.display())]
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
+        /// The format of the file.
+        found: u32,
+        /// The format that this program reads and writes.
+        known: u32,
+    },
     /// An operation on the disk failed.
     #[error("cannot {what} {}", path.display())]
     Io {
@@ -91,6 +103,15 @@ pub enum OpenError {
     /// A fresh index could not be made.
     #[error("cannot make the index: {0}")]
     Index(String),
+}
+
+/// A process, in words that follow "another process".
+struct PidText(Option<u32>);
+
+impl fmt::Display for PidText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |pid| write!(f, " (pid {pid})"))
+    }
 }
 
 impl OpenError {
