@@ -17,6 +17,20 @@ struct Run {
     bytes: u64,
 }
 
+/// How much some entries are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Size {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.entries += more.entries;
+        self.bytes += more.bytes;
+    }
+}
+
 /// The sizes of what an open log retains, in runs of up to 1/128 of the caps: at most some 260 of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Retained {
@@ -60,6 +74,61 @@ impl Retained {
             evicted = Some(run.last);
         }
         evicted
+    }
+
+    /// The first seq of the unit of eviction that holds `seq`, if that is not simply all before it; absent = the oldest unit.
+    pub(crate) fn unit_start(&self, seq: Seq) -> Option<Seq> {
+        let index = self.runs.partition_point(|run| run.last < seq);
+        self.runs.get(index.checked_sub(1)?).map(|run| run.last.next())
+    }
+
+    /// Puts `spans`, which follow each other and tile a range of seqs, in the place of what lies there. `kept` is what stays of the
+    /// unit of eviction that the range begins in, `removed` what goes.
+    pub(crate) fn replace(
+        &mut self,
+        caps: &Caps,
+        from: Seq,
+        spans: &[(Seq, u64)],
+        kept: Size,
+        removed: Size,
+    ) {
+        let Some((through, _)) = spans.last().copied() else { return };
+        let start = self.runs.partition_point(|run| run.last < from);
+        let end = self.runs.partition_point(|run| run.last < through);
+        let newer = self.runs.split_off(self.runs.len().min(end + 1));
+        let touched = self.runs.split_off(start.min(self.runs.len()));
+        let last = touched.back().map_or(through, |run| run.last);
+        let (mut entries, mut bytes) = (0, 0);
+        for run in &touched {
+            entries += run.entries;
+            bytes += run.bytes;
+        }
+        self.entries -= entries;
+        self.bytes -= bytes;
+        if let Some(before) = from.previous().filter(|_| kept.entries > 0) {
+            self.push(caps, before, kept.entries, kept.bytes);
+        }
+        for (last, bytes) in spans {
+            self.push(caps, *last, 1, *bytes);
+        }
+        let left = entries.saturating_sub(kept.entries + removed.entries);
+        if left > 0 {
+            self.push(caps, last, left, bytes.saturating_sub(kept.bytes + removed.bytes));
+        }
+        self.runs.extend(newer);
+    }
+
+    /// Makes the sums what they are known to be: of the oldest unit, part may have been evicted.
+    pub(crate) fn settle(&mut self, entries: u64, bytes: u64) {
+        if let Some(oldest) = self.runs.front_mut() {
+            let (too_many, too_much) =
+                (self.entries.saturating_sub(entries), self.bytes.saturating_sub(bytes));
+            let (too_many, too_much) = (too_many.min(oldest.entries), too_much.min(oldest.bytes));
+            oldest.entries -= too_many;
+            oldest.bytes -= too_much;
+            self.entries -= too_many;
+            self.bytes -= too_much;
+        }
     }
 
     fn over(&self, caps: &Caps) -> bool {

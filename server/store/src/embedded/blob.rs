@@ -60,6 +60,14 @@ impl Blobs {
         Ok(bytes)
     }
 
+    /// Removes one blob. None there is fine.
+    pub(crate) fn remove(&self, id: LogId, blob: BlobRef) -> io::Result<()> {
+        match fs::remove_file(self.dir_of(id).join(blob.number.to_string())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes all blobs of a log. None left is fine.
     pub(crate) fn remove_all(&self, id: LogId) -> io::Result<()> {
         match fs::remove_dir_all(self.dir_of(id)) {
@@ -86,6 +94,11 @@ mod tests {
         let Payload::Blob(blob) = blobs.write(id, &bytes).unwrap() else { panic!("a blob was written") };
         assert_eq!(blobs.read(id, blob).unwrap(), bytes);
         assert!(blobs.read(id, BlobRef { crc: blob.crc ^ 1, ..blob }).is_err());
+        let Payload::Blob(other) = blobs.write(id, &bytes).unwrap() else { panic!("a blob was written") };
+        blobs.remove(id, other).unwrap();
+        blobs.remove(id, other).unwrap();
+        assert!(blobs.read(id, other).is_err());
+        assert!(blobs.read(id, blob).is_ok());
         blobs.remove_all(id).unwrap();
         blobs.remove_all(id).unwrap();
         assert_eq!(blobs.read(id, blob).unwrap_err().kind(), io::ErrorKind::NotFound);

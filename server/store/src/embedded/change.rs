@@ -2,10 +2,15 @@
 //!
 //! It owns the format of every kind of change, and nothing of what a change does. Kinds are never reused; a new field is a new
 //! flag or a new kind.
+//!
+//! Every frame of a log says all of where the log stands then ([`Standing`]), so that any frame whose entries are gone may leave the
+//! disk, whatever frames before and after it stay (D-39).
 
 use bytes::Bytes;
 
 use super::codec::{Malformed, Reader, put_bytes, put_option, put_varint};
+use super::frame::Lsn;
+use super::standing::Standing;
 use crate::types::{LogId, Owner, Seq, UnixMillis};
 
 /// A payload of up to this many bytes lies in the log; a larger one in a blob file (D-36).
@@ -21,6 +26,8 @@ pub(crate) const KIND_APPEND: u8 = 3;
 pub(crate) const KIND_PURGE: u8 = 4;
 /// A record was set or removed.
 pub(crate) const KIND_RECORD: u8 = 5;
+/// Entries of a log were written again, merged (D-19) or as they were (D-39).
+pub(crate) const KIND_REWRITE: u8 = 6;
 
 /// When an acknowledged write is safe (D-16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +59,14 @@ impl Payload {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
             Self::Blob(blob) => blob.length,
+        }
+    }
+
+    /// The bytes of it that lie in the log.
+    pub(crate) fn inline_len(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Blob(_) => 0,
         }
     }
 
@@ -89,28 +104,75 @@ impl Payload {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Create {
     pub(crate) id: LogId,
-    pub(crate) epoch: u64,
-    pub(crate) created_at: UnixMillis,
-    pub(crate) owner: Owner,
-    pub(crate) status: u8,
-    pub(crate) watermark: Option<Seq>,
-    pub(crate) document: Payload,
+    pub(crate) origin: Origin,
+    pub(crate) standing: Standing,
     pub(crate) entries: Vec<Payload>,
+}
+
+/// What is said once of a log: where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) owner: Owner,
+    pub(crate) created_at: UnixMillis,
+    pub(crate) document: Payload,
 }
 
 /// [`KIND_APPEND`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Append {
     pub(crate) id: LogId,
-    pub(crate) epoch: u64,
     pub(crate) first: Seq,
-    pub(crate) status: Option<u8>,
-    /// The watermark after this append, if it rose.
-    pub(crate) watermark: Option<Seq>,
-    /// Set by the append of a new epoch if a power cut could have taken entries.
-    pub(crate) recovered_through: Option<Seq>,
-    pub(crate) close: Option<Option<UnixMillis>>,
+    pub(crate) standing: Standing,
     pub(crate) entries: Vec<Payload>,
+}
+
+/// [`KIND_REWRITE`]: `spans` take the place of all that lay there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rewrite {
+    pub(crate) id: LogId,
+    pub(crate) committed: Seq,
+    pub(crate) standing: Standing,
+    /// The first seq of the first span.
+    pub(crate) from: Seq,
+    pub(crate) spans: Vec<Span>,
+    /// Whether other payloads take the place of the old ones; if not, these are the old ones.
+    pub(crate) merges: bool,
+    /// Whether the frame takes the place of the one that made the log.
+    pub(crate) moved: Option<Moved>,
+}
+
+/// An entry that was written again; it begins after the one before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) last: Seq,
+    pub(crate) payload: Payload,
+}
+
+/// What the first frame of a log carries when the log is written again as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) origin: Origin,
+    /// Where the log was made first.
+    pub(crate) since: Lsn,
+}
+
+/// [`KIND_PURGE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Purge {
+    pub(crate) id: LogId,
+    /// Where the log was made: no frame of it lies before.
+    pub(crate) since: Lsn,
+}
+
+/// [`KIND_RECORD`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PutRecord {
+    pub(crate) key: Bytes,
+    /// Where the key was set first since it last did not exist; absent = here.
+    pub(crate) since: Option<Lsn>,
+    /// The version, if the frame is a copy of an older one; absent = where the frame lies.
+    pub(crate) version: Option<u64>,
+    pub(crate) value: Option<Bytes>,
 }
 
 /// What a frame says.
@@ -119,14 +181,10 @@ pub(crate) enum Change {
     Open { epoch: u64, durability: Durability },
     Create(Create),
     Append(Append),
-    Purge(LogId),
-    Record { key: Bytes, value: Option<Bytes> },
+    Purge(Purge),
+    Record(PutRecord),
+    Rewrite(Rewrite),
 }
-
-const HAS_STATUS: u8 = 1;
-const HAS_WATERMARK: u8 = 2;
-const HAS_RECOVERED: u8 = 4;
-const CLOSES: u8 = 8;
 
 impl Change {
     pub(crate) fn kind(&self) -> u8 {
@@ -135,7 +193,8 @@ impl Change {
             Self::Create(_) => KIND_CREATE,
             Self::Append(_) => KIND_APPEND,
             Self::Purge(_) => KIND_PURGE,
-            Self::Record { .. } => KIND_RECORD,
+            Self::Record(_) => KIND_RECORD,
+            Self::Rewrite(_) => KIND_REWRITE,
         }
     }
 
@@ -147,12 +206,12 @@ impl Change {
             }
             Self::Create(create) => create.put(out),
             Self::Append(append) => append.put(out),
-            Self::Purge(id) => out.extend_from_slice(id.as_bytes()),
-            Self::Record { key, value } => {
-                put_bytes(out, key);
-                put_option(out, value.as_ref().map(|value| value.len() as u64));
-                out.extend_from_slice(value.as_deref().unwrap_or_default());
+            Self::Purge(purge) => {
+                out.extend_from_slice(purge.id.as_bytes());
+                put_varint(out, purge.since.0);
             }
+            Self::Record(record) => record.put(out),
+            Self::Rewrite(rewrite) => rewrite.put(out),
         }
     }
 
@@ -165,15 +224,12 @@ impl Change {
             },
             KIND_CREATE => Self::Create(Create::read(&mut reader)?),
             KIND_APPEND => Self::Append(Append::read(&mut reader)?),
-            KIND_PURGE => Self::Purge(LogId::from_bytes(reader.array()?)),
-            KIND_RECORD => {
-                let key = reader.bytes()?;
-                let value = match reader.option()? {
-                    Some(length) => Some(reader.take(length)?),
-                    None => None,
-                };
-                Self::Record { key, value }
+            KIND_PURGE => {
+                let id = LogId::from_bytes(reader.array()?);
+                Self::Purge(Purge { id, since: Lsn(reader.varint()?) })
             }
+            KIND_RECORD => Self::Record(PutRecord::read(&mut reader)?),
+            KIND_REWRITE => Self::Rewrite(Rewrite::read(&mut reader)?),
             _ => return Err(Malformed("a kind of change that this version does not know")),
         };
         reader.end()?;
@@ -181,66 +237,109 @@ impl Change {
     }
 }
 
+impl PutRecord {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, &self.key);
+        put_option(out, self.since.map(|since| since.0));
+        put_option(out, self.version);
+        put_option(out, self.value.as_ref().map(|value| value.len() as u64));
+        out.extend_from_slice(self.value.as_deref().unwrap_or_default());
+    }
+
+    fn read(reader: &mut Reader) -> Result<Self, Malformed> {
+        let key = reader.bytes()?;
+        let (since, version) = (reader.option()?.map(Lsn), reader.option()?);
+        let value = match reader.option()? {
+            Some(length) => Some(reader.take(length)?),
+            None => None,
+        };
+        Ok(Self { key, since, version, value })
+    }
+}
+
+impl Origin {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.owner.as_str().as_bytes());
+        put_varint(out, self.created_at.0);
+        self.document.put(out);
+    }
+
+    fn read(reader: &mut Reader) -> Result<Self, Malformed> {
+        let owner = read_owner(reader)?;
+        let created_at = UnixMillis(reader.varint()?);
+        Ok(Self { owner, created_at, document: Payload::read(reader)? })
+    }
+}
+
 impl Create {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.id.as_bytes());
-        put_varint(out, self.epoch);
-        put_varint(out, self.created_at.0);
-        put_bytes(out, self.owner.as_str().as_bytes());
-        out.push(self.status);
-        put_option(out, self.watermark.map(Seq::get));
-        self.document.put(out);
+        self.standing.put(out);
+        self.origin.put(out);
         put_entries(out, &self.entries);
     }
 
     fn read(reader: &mut Reader) -> Result<Self, Malformed> {
-        Ok(Self {
-            id: LogId::from_bytes(reader.array()?),
-            epoch: reader.varint()?,
-            created_at: UnixMillis(reader.varint()?),
-            owner: read_owner(reader)?,
-            status: reader.byte()?,
-            watermark: reader.option()?.map(Seq::new),
-            document: Payload::read(reader)?,
-            entries: read_entries(reader)?,
-        })
+        let id = LogId::from_bytes(reader.array()?);
+        let standing = Standing::read(reader)?;
+        let origin = Origin::read(reader)?;
+        Ok(Self { id, origin, standing, entries: read_entries(reader)? })
     }
 }
 
 impl Append {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.id.as_bytes());
-        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-        out.push(
-            flag(self.status.is_some(), HAS_STATUS)
-                | flag(self.watermark.is_some(), HAS_WATERMARK)
-                | flag(self.recovered_through.is_some(), HAS_RECOVERED)
-                | flag(self.close.is_some(), CLOSES),
-        );
-        put_varint(out, self.epoch);
+        self.standing.put(out);
         put_varint(out, self.first.get());
-        out.extend(self.status);
-        for seq in [self.watermark, self.recovered_through].into_iter().flatten() {
-            put_varint(out, seq.get());
-        }
-        if let Some(expires_at) = self.close {
-            put_option(out, expires_at.map(|at| at.0));
-        }
         put_entries(out, &self.entries);
     }
 
     fn read(reader: &mut Reader) -> Result<Self, Malformed> {
         let id = LogId::from_bytes(reader.array()?);
-        let flags = reader.byte()?;
-        let epoch = reader.varint()?;
+        let standing = Standing::read(reader)?;
         let first = Seq::new(reader.varint()?);
-        let status = if flags & HAS_STATUS != 0 { Some(reader.byte()?) } else { None };
-        let watermark = if flags & HAS_WATERMARK != 0 { Some(Seq::new(reader.varint()?)) } else { None };
-        let recovered_through =
-            if flags & HAS_RECOVERED != 0 { Some(Seq::new(reader.varint()?)) } else { None };
-        let close = if flags & CLOSES != 0 { Some(reader.option()?.map(UnixMillis)) } else { None };
-        let entries = read_entries(reader)?;
-        Ok(Self { id, epoch, first, status, watermark, recovered_through, close, entries })
+        Ok(Self { id, first, standing, entries: read_entries(reader)? })
+    }
+}
+
+impl Rewrite {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.id.as_bytes());
+        self.standing.put(out);
+        put_varint(out, self.committed.get());
+        out.push(u8::from(self.merges));
+        put_option(out, self.moved.as_ref().map(|moved| moved.since.0));
+        if let Some(moved) = &self.moved {
+            moved.origin.put(out);
+        }
+        put_varint(out, self.from.get());
+        put_varint(out, self.spans.len() as u64);
+        let mut first = self.from;
+        for span in &self.spans {
+            put_varint(out, span.last.get().saturating_sub(first.get()));
+            span.payload.put(out);
+            first = span.last.next();
+        }
+    }
+
+    fn read(reader: &mut Reader) -> Result<Self, Malformed> {
+        let id = LogId::from_bytes(reader.array()?);
+        let standing = Standing::read(reader)?;
+        let committed = Seq::new(reader.varint()?);
+        let merges = reader.byte()? != 0;
+        let moved = match reader.option()? {
+            Some(since) => Some(Moved { since: Lsn(since), origin: Origin::read(reader)? }),
+            None => None,
+        };
+        let from = Seq::new(reader.varint()?);
+        let (mut first, mut spans) = (from, Vec::new());
+        for _ in 0..reader.varint()? {
+            let last = Seq::new(first.get().saturating_add(reader.varint()?));
+            spans.push(Span { last, payload: Payload::read(reader)? });
+            first = last.next();
+        }
+        Ok(Self { id, committed, standing, from, spans, merges, moved })
     }
 }
 
@@ -271,6 +370,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::embedded::standing::tests::standing;
 
     fn payload() -> impl Strategy<Value = Payload> {
         prop_oneof![
@@ -280,58 +380,69 @@ mod tests {
         ]
     }
 
-    fn seq() -> impl Strategy<Value = Option<Seq>> {
-        any::<Option<u32>>().prop_map(|number| number.map(|number| Seq::new(u64::from(number))))
+    fn origin() -> impl Strategy<Value = Origin> {
+        (any::<u64>(), payload()).prop_map(|(at, document)| Origin {
+            owner: Owner::new("acme").unwrap(),
+            created_at: UnixMillis(at),
+            document,
+        })
+    }
+
+    fn entries() -> impl Strategy<Value = Vec<Payload>> {
+        prop::collection::vec(payload(), 1..4)
+    }
+
+    fn id() -> impl Strategy<Value = LogId> {
+        any::<[u8; 16]>().prop_map(LogId::from_bytes)
+    }
+
+    fn seq() -> impl Strategy<Value = Seq> {
+        any::<u32>().prop_map(|number| Seq::new(u64::from(number)))
+    }
+
+    fn lsn() -> impl Strategy<Value = Lsn> {
+        (0u64..1 << 48).prop_map(Lsn)
+    }
+
+    fn rewrite() -> impl Strategy<Value = Rewrite> {
+        let spans = prop::collection::vec((0u64..9000, payload()), 0..4);
+        let moved = prop::option::of((origin(), lsn()).prop_map(|(origin, since)| Moved { origin, since }));
+        (id(), standing(), (seq(), seq()), spans, any::<bool>(), moved).prop_map(
+            |(id, standing, (committed, from), spans, merges, moved)| {
+                let mut first = from;
+                let spans = spans.into_iter().map(|(more, payload)| {
+                    let last = Seq::new(first.get() + more);
+                    first = last.next();
+                    Span { last, payload }
+                });
+                Rewrite { id, committed, standing, from, spans: spans.collect(), merges, moved }
+            },
+        )
     }
 
     fn change() -> impl Strategy<Value = Change> {
-        let create =
-            (any::<[u8; 16]>(), any::<u8>(), payload(), prop::collection::vec(payload(), 1..4), seq())
-                .prop_map(|(id, status, document, entries, watermark)| {
-                    let owner = Owner::new("acme").unwrap();
-                    let (id, created_at) = (LogId::from_bytes(id), UnixMillis(1_800_000_000_000));
-                    Change::Create(Create {
-                        id,
-                        epoch: 3,
-                        created_at,
-                        owner,
-                        status,
-                        watermark,
-                        document,
-                        entries,
-                    })
+        let create = (id(), origin(), standing(), entries())
+            .prop_map(|(id, origin, standing, entries)| Create { id, origin, standing, entries });
+        let append = (id(), seq(), standing(), entries()).prop_map(|(id, first, standing, entries)| Append {
+            id,
+            first,
+            standing,
+            entries,
+        });
+        let record =
+            (any::<Vec<u8>>(), prop::option::of(lsn()), any::<Option<u32>>(), any::<Option<Vec<u8>>>())
+                .prop_map(|(key, since, version, value)| PutRecord {
+                    key: key.into(),
+                    since,
+                    version: version.map(u64::from),
+                    value: value.map(Bytes::from),
                 });
-        let append = (
-            any::<[u8; 16]>(),
-            any::<(u64, u32)>(),
-            any::<Option<u8>>(),
-            (seq(), seq()),
-            any::<Option<Option<u32>>>(),
-            prop::collection::vec(payload(), 1..4),
-        )
-            .prop_map(
-                |(id, (epoch, first), status, (watermark, recovered_through), close, entries)| {
-                    let close = close.map(|at| at.map(|at| UnixMillis(u64::from(at))));
-                    let (id, first) = (LogId::from_bytes(id), Seq::new(u64::from(first)));
-                    Change::Append(Append {
-                        id,
-                        epoch,
-                        first,
-                        status,
-                        watermark,
-                        recovered_through,
-                        close,
-                        entries,
-                    })
-                },
-            );
-        let record = (any::<Vec<u8>>(), any::<Option<Vec<u8>>>())
-            .prop_map(|(key, value)| Change::Record { key: key.into(), value: value.map(Bytes::from) });
         prop_oneof![
-            create,
-            append,
-            record,
-            any::<[u8; 16]>().prop_map(|id| Change::Purge(LogId::from_bytes(id))),
+            create.prop_map(Change::Create),
+            append.prop_map(Change::Append),
+            record.prop_map(Change::Record),
+            rewrite().prop_map(Change::Rewrite),
+            (id(), lsn()).prop_map(|(id, since)| Change::Purge(Purge { id, since })),
             any::<u64>().prop_map(|epoch| Change::Open { epoch, durability: Durability::Os }),
         ]
     }

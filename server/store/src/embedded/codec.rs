@@ -21,6 +21,11 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Numbers near 0, of either sign, are short.
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put_varint(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
 /// `None` as 0, `Some(n)` as n + 1.
 pub(crate) fn put_option(out: &mut Vec<u8>, value: Option<u64>) {
     put_varint(out, value.map_or(0, |value| value.saturating_add(1)));
@@ -63,6 +68,11 @@ impl Reader {
         Err(Malformed("varint too long"))
     }
 
+    pub(crate) fn signed(&mut self) -> Result<i64, Malformed> {
+        let word = self.varint()?;
+        Ok((word >> 1) as i64 ^ -((word & 1) as i64))
+    }
+
     pub(crate) fn option(&mut self) -> Result<Option<u64>, Malformed> {
         Ok(self.varint()?.checked_sub(1))
     }
@@ -97,19 +107,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_read_back_as_written(numbers: Vec<u64>, text: Vec<u8>, option: Option<u32>) {
+        fn parts_read_back_as_written(numbers: Vec<u64>, text: Vec<u8>, option: Option<u32>, signed: i64) {
             let mut out = Vec::new();
             for number in &numbers {
                 put_varint(&mut out, *number);
             }
             put_bytes(&mut out, &text);
             put_option(&mut out, option.map(u64::from));
+            put_signed(&mut out, signed);
             let mut reader = Reader::new(out.into());
             for number in &numbers {
                 prop_assert_eq!(reader.varint(), Ok(*number));
             }
             prop_assert_eq!(reader.bytes().unwrap(), text);
             prop_assert_eq!(reader.option(), Ok(option.map(u64::from)));
+            prop_assert_eq!(reader.signed(), Ok(signed));
             prop_assert_eq!(reader.end(), Ok(()));
         }
 

@@ -3,14 +3,17 @@
 //! It owns every call of sled, and keeps to what is safe there (D-38): one `Db`, plain inserts by one thread, `flush` and an
 //! `fdatasync` of our own. It is derived from the log and may be thrown away at any time.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::codec::Malformed;
-use super::keys::{self, Covered};
-use super::log::{Extent, LogState, Stored};
-use crate::api::Record;
+use bytes::Bytes;
+
+use super::codec::{Malformed, Reader, put_varint};
+use super::frame::Lsn;
+use super::keys::{self, Covered, StoredRecord};
+use super::log::{Extent, LogState, Rewritten, Stored};
 use crate::types::{LogId, Owner, Seq, UnixMillis};
 
 /// What sled said, or what is wrong with what it gave back.
@@ -63,63 +66,60 @@ impl Index {
         if !stored.head.frontier.closed {
             let from = Seq::after(stored.head.frontier.watermark);
             for record in self.extent_records(id, from) {
-                // What lies behind the head was written by an index run that a crash cut short; it will be written again.
                 let mut extents = record?;
+                // What lies behind the head was written by an index run that is under way: memory has it.
                 extents.retain(|extent| extent.lsn <= stored.changed_in);
-                for extent in extents.iter().filter(|extent| extent.last() >= from) {
-                    let entries = extent.entries.min(extent.last().get() - from.get() + 1);
-                    state.retained.push(caps, extent.last(), entries, extent.bytes);
+                for extent in extents.iter().filter(|extent| extent.last >= from) {
+                    let entries = extent.entries.min(extent.last.get() - from.get() + 1);
+                    state.retained.push(caps, extent.last, entries, extent.bytes);
                 }
                 if !extents.is_empty() {
                     state.open_extents = extents;
                 }
             }
-            if spans(&state.open_extents) >= keys::EXTENT_ENTRIES {
+            state.retained.settle(stored.head.retained_entries, stored.head.retained_bytes);
+            if is_full(&state.open_extents) {
                 state.open_extents.clear();
             }
         }
         Ok(Some(state))
     }
 
-    /// Writes the head of a log and what is found by it.
-    pub(crate) fn put_head(&self, id: LogId, stored: &Stored, is_new: bool) -> Result<()> {
+    /// Writes the head of a log and what finds it; the head comes last, so that a head says that the rest is there.
+    pub(crate) fn put_head(&self, id: LogId, stored: &Stored) -> Result<Option<Stored>> {
         let head = &stored.head;
-        self.db.insert(keys::head(id), keys::encode_head(stored))?;
-        if is_new {
+        let before = self.head(id)?;
+        if before.is_none() {
             self.db.insert(keys::owner(&head.owner, id), &[])?;
+            self.db.insert(keys::open(id), &[])?;
         }
         if head.frontier.closed {
             self.db.remove(keys::open(id))?;
-            if let Some(at) = head.expires_at {
-                self.db.insert(keys::expiry(at, id), &[])?;
-            }
-        } else if is_new {
-            self.db.insert(keys::open(id), &[])?;
         }
-        Ok(())
+        let (due_before, due) = (before.as_ref().and_then(|before| before.head.due_at()), head.due_at());
+        if let Some(at) = due_before.filter(|_| due_before != due) {
+            self.db.remove(keys::due(at, id))?;
+        }
+        if let Some(at) = due {
+            self.db.insert(keys::due(at, id), &[])?;
+        }
+        self.db.insert(keys::head(id), keys::encode_head(stored))?;
+        Ok(before)
     }
 
     /// Adds frames to a log's extents; returns the frames of the last record if it is not full.
-    pub(crate) fn put_extents(
-        &self,
-        id: LogId,
-        mut open: Vec<Extent>,
-        new: &[Extent],
-    ) -> Result<Vec<Extent>> {
-        let mut changed = false;
-        for extent in new {
-            open.push(*extent);
-            changed = true;
-            if spans(&open) >= keys::EXTENT_ENTRIES {
-                self.put_extent_record(id, &open)?;
-                open.clear();
-                changed = false;
-            }
+    pub(crate) fn put_extents(&self, id: LogId, open: Vec<Extent>, new: &[Extent]) -> Result<Vec<Extent>> {
+        if new.is_empty() {
+            return Ok(open);
         }
-        if changed {
-            self.put_extent_record(id, &open)?;
+        let mut all = open;
+        all.extend_from_slice(new);
+        let mut last = &[][..];
+        for record in records(&all) {
+            self.put_extent_record(id, record)?;
+            last = record;
         }
-        Ok(open)
+        Ok(if is_full(last) { Vec::new() } else { last.to_vec() })
     }
 
     fn put_extent_record(&self, id: LogId, extents: &[Extent]) -> Result<()> {
@@ -129,46 +129,143 @@ impl Index {
         Ok(())
     }
 
-    /// Drops the records of extents that lie at or below `watermark` as a whole.
-    pub(crate) fn drop_extents(&self, id: LogId, watermark: Seq) -> Result<()> {
-        let range = self.db.range(keys::extent(id, Seq::FIRST)..=keys::extent(id, watermark));
-        for item in range {
-            let (key, value) = item?;
-            let last = keys::decode_extents(&key, &value)?.last().map(Extent::last);
-            if last.is_none_or(|last| last <= watermark) {
+    /// Puts what was written again in its place; returns what it took the place of.
+    pub(crate) fn replace_extents(&self, id: LogId, rewritten: &Rewritten) -> Result<Vec<Extent>> {
+        let Rewritten { extent: new, left, right, .. } = rewritten;
+        let (mut stale, mut all, mut dropped, mut after) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for item in self.extent_items(id, new.first, new.last) {
+            let (key, extents) = item?;
+            stale.push(key);
+            for extent in extents {
+                if extent.last < new.first {
+                    all.push(extent);
+                } else if extent.first > new.last {
+                    after.push(extent);
+                } else {
+                    dropped.push(extent);
+                }
+            }
+        }
+        all.extend(left.iter().chain([new]).chain(right));
+        all.append(&mut after);
+        // The new ones first: who reads meanwhile finds the entries in one form or the other.
+        let mut written = BTreeSet::new();
+        for record in records(&all) {
+            self.put_extent_record(id, record)?;
+            written.extend(record.first().map(|extent| keys::extent(id, extent.first)));
+        }
+        for key in stale.iter().filter(|key| !written.contains(&key.to_vec())) {
+            self.db.remove(key)?;
+        }
+        Ok(dropped)
+    }
+
+    /// The last record of a log's extents if it is not full.
+    pub(crate) fn open_extents(&self, id: LogId) -> Result<Vec<Extent>> {
+        let range = keys::extent(id, Seq::FIRST)..=keys::extent(id, Seq::new(u64::MAX));
+        let Some(last) = self.db.range(range).next_back() else { return Ok(Vec::new()) };
+        let (key, value) = last?;
+        let extents = keys::decode_extents(&key, &value)?;
+        Ok(if is_full(&extents) { Vec::new() } else { extents })
+    }
+
+    /// Drops the records of extents that lie at or below `watermark` as a whole; returns what they held.
+    pub(crate) fn drop_extents(&self, id: LogId, watermark: Seq) -> Result<Vec<Extent>> {
+        let mut dropped = Vec::new();
+        for item in self.extent_items(id, Seq::FIRST, watermark) {
+            let (key, mut extents) = item?;
+            if extents.last().is_none_or(|last| last.last <= watermark) {
                 self.db.remove(key)?;
+                dropped.append(&mut extents);
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// Takes away what a crash left of an index run that did not come to the head of the log: the log will say it again.
+    pub(crate) fn heal(&self, id: LogId) -> Result<()> {
+        let changed_in = self.head(id)?.map(|stored| stored.changed_in);
+        for item in self.extent_items(id, Seq::FIRST, Seq::new(u64::MAX)) {
+            let (key, extents) = item?;
+            let known = |extent: &&Extent| changed_in.is_some_and(|changed_in| extent.lsn <= changed_in);
+            let kept: Vec<Extent> = extents.iter().filter(known).copied().collect();
+            if kept.len() < extents.len() {
+                self.db.remove(key)?;
+                self.put_extents(id, Vec::new(), &kept)?;
             }
         }
         Ok(())
     }
 
-    /// Forgets a log.
-    pub(crate) fn remove_log(&self, id: LogId, stored: &Stored) -> Result<()> {
-        for item in self.db.range(keys::extent(id, Seq::FIRST)..=keys::extent(id, Seq::new(u64::MAX))) {
-            self.db.remove(item?.0)?;
+    /// Forgets a log; returns what was known of it.
+    pub(crate) fn remove_log(&self, id: LogId) -> Result<(Option<Stored>, Vec<Extent>)> {
+        let mut dropped = Vec::new();
+        for item in self.extent_items(id, Seq::FIRST, Seq::new(u64::MAX)) {
+            let (key, mut extents) = item?;
+            self.db.remove(key)?;
+            dropped.append(&mut extents);
         }
-        if let Some(at) = stored.head.expires_at {
-            self.db.remove(keys::expiry(at, id))?;
+        let stored = self.head(id)?;
+        if let Some(Stored { head, .. }) = &stored {
+            if let Some(at) = head.due_at() {
+                self.db.remove(keys::due(at, id))?;
+            }
+            self.db.remove(keys::open(id))?;
+            self.db.remove(keys::owner(&head.owner, id))?;
+            self.db.remove(keys::head(id))?;
         }
-        self.db.remove(keys::open(id))?;
-        self.db.remove(keys::owner(&stored.head.owner, id))?;
-        self.db.remove(keys::head(id))?;
-        Ok(())
+        Ok((stored, dropped))
     }
 
     /// The frames of a log from the one that holds `from` on, a record at a time.
     pub(crate) fn extent_records(&self, id: LogId, from: Seq) -> impl Iterator<Item = Result<Vec<Extent>>> {
+        self.extent_items(id, from, Seq::new(u64::MAX)).map(|item| Ok(item?.1))
+    }
+
+    /// The records of extents from the one that holds `from` on to the one that holds `through`, with their keys.
+    fn extent_items(
+        &self,
+        id: LogId,
+        from: Seq,
+        through: Seq,
+    ) -> impl Iterator<Item = Result<(sled::IVec, Vec<Extent>)>> {
         let start = keys::extent(id, from);
         let lower = self.db.range(keys::extent(id, Seq::FIRST)..=start.clone()).next_back();
         let start = match lower {
             Some(Ok((key, _))) => key.to_vec(),
             Some(Err(_)) | None => start,
         };
-        let range = self.db.range(start..=keys::extent(id, Seq::new(u64::MAX)));
+        let range = self.db.range(start..=keys::extent(id, through));
         range.map(|item| {
             let (key, value) = item?;
-            Ok(keys::decode_extents(&key, &value)?)
+            let extents = keys::decode_extents(&key, &value)?;
+            Ok((key, extents))
         })
+    }
+
+    /// How many bytes of each segment are live, about.
+    pub(crate) fn live(&self) -> Result<Vec<(Lsn, u64)>> {
+        let mut live = Vec::new();
+        for item in self.db.range(vec![keys::LIVE]..vec![keys::LIVE + 1]) {
+            let (key, value) = item?;
+            if let Some(base) = keys::live_base(&key) {
+                live.push((base, Reader::new(Bytes::copy_from_slice(&value)).varint()?));
+            }
+        }
+        Ok(live)
+    }
+
+    /// Sets how many bytes of the segment at `base` are live; absent = there is no such segment.
+    pub(crate) fn put_live(&self, base: Lsn, bytes: Option<u64>) -> Result<()> {
+        match bytes {
+            Some(bytes) => {
+                let mut value = Vec::new();
+                put_varint(&mut value, bytes);
+                self.db.insert(keys::live(base), value)?
+            }
+            None => self.db.remove(keys::live(base))?,
+        };
+        Ok(())
     }
 
     pub(crate) fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>> {
@@ -183,21 +280,26 @@ impl Index {
         ids(self.db.range(keys::owner_range(owner, before)).keys().rev().take(limit))
     }
 
-    pub(crate) fn expired(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>> {
-        let end = keys::expiry(UnixMillis(now.0.saturating_add(1)), LogId::from_bytes([0; 16]));
-        ids(self.db.range(vec![keys::EXPIRY]..end).keys().take(limit))
+    pub(crate) fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>> {
+        let end = keys::due(UnixMillis(now.0.saturating_add(1)), LogId::from_bytes([0; 16]));
+        ids(self.db.range(vec![keys::DUE]..end).keys().take(limit))
     }
 
-    pub(crate) fn record(&self, name: &[u8]) -> Result<Option<Record>> {
+    pub(crate) fn record(&self, name: &[u8]) -> Result<Option<StoredRecord>> {
         Ok(self.db.get(keys::record(name))?.map(|value| keys::decode_record(&value)).transpose()?)
     }
 
-    pub(crate) fn put_record(&self, name: &[u8], record: Option<&Record>) -> Result<()> {
-        match record {
+    /// Sets or removes a record; returns what was there.
+    pub(crate) fn put_record(
+        &self,
+        name: &[u8],
+        record: Option<&StoredRecord>,
+    ) -> Result<Option<StoredRecord>> {
+        let before = match record {
             Some(record) => self.db.insert(keys::record(name), keys::encode_record(record))?,
             None => self.db.remove(keys::record(name))?,
         };
-        Ok(())
+        Ok(before.map(|value| keys::decode_record(&value)).transpose()?)
     }
 }
 
@@ -206,6 +308,21 @@ fn ids(keys: impl Iterator<Item = sled::Result<sled::IVec>>) -> Result<Vec<LogId
     keys.filter_map(|key| key.map(|key| keys::last_id(&key)).transpose()).map(|id| Ok(id?)).collect()
 }
 
-fn spans(extents: &[Extent]) -> u64 {
-    extents.iter().map(|extent| extent.entries).sum()
+/// Cuts extents into those of each record: it takes no more frames when it is full, and has no gap. A log has a gap where frames
+/// that were evicted had left the disk before a rebuild.
+fn records(extents: &[Extent]) -> impl Iterator<Item = &[Extent]> {
+    let mut entries = 0;
+    extents.chunk_by(move |extent, next| {
+        entries += extent.entries;
+        let goes_on = entries < keys::EXTENT_ENTRIES && extent.last.next() == next.first;
+        if !goes_on {
+            entries = 0;
+        }
+        goes_on
+    })
+}
+
+/// Whether a record of these extents takes no more frames.
+fn is_full(extents: &[Extent]) -> bool {
+    extents.iter().map(|extent| extent.entries).sum::<u64>() >= keys::EXTENT_ENTRIES
 }

@@ -7,8 +7,9 @@
 //! | `e` id first-seq | where up to [`EXTENT_ENTRIES`] entries, or one frame, lie |
 //! | `l` id | nothing: the log is open |
 //! | `o` owner `0x00` id | nothing: the logs of an owner |
-//! | `x` expiry id | nothing: when closed logs expire |
-//! | `r` key | a record: version, value |
+//! | `x` time id | nothing: when something is due for closed logs |
+//! | `r` key | a record: version, where its chain of versions began, value |
+//! | `s` LSN | how many bytes of the segment that begins there are live, about |
 //!
 //! Numbers in keys are big-endian, so that they sort. Values stay below 1 KiB but for records: sled is unsafe above 6 KiB.
 
@@ -17,9 +18,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::change::{Durability, read_owner};
-use super::codec::{Malformed, Reader, put_bytes, put_option, put_varint};
+use super::codec::{Malformed, Reader, put_bytes, put_option, put_signed, put_varint};
 use super::frame::Lsn;
-use super::log::{Extent, Stored};
+use super::log::{Extent, OriginAt, Stored};
 use crate::api::{Record, Version};
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 
@@ -28,7 +29,8 @@ pub(crate) const EXTENT_ENTRIES: u64 = 64;
 
 pub(crate) const COVERED: &[u8] = b"c";
 pub(crate) const OPEN: u8 = b'l';
-pub(crate) const EXPIRY: u8 = b'x';
+pub(crate) const DUE: u8 = b'x';
+pub(crate) const LIVE: u8 = b's';
 
 fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
@@ -62,15 +64,24 @@ pub(crate) fn owner_range(name: &Owner, before: Option<LogId>) -> Range<Vec<u8>>
     all(0)..before.map_or_else(|| all(1), |id| owner(name, id))
 }
 
-pub(crate) fn expiry(at: UnixMillis, id: LogId) -> Vec<u8> {
-    key(EXPIRY, &[&at.0.to_be_bytes(), id.as_bytes()])
+pub(crate) fn due(at: UnixMillis, id: LogId) -> Vec<u8> {
+    key(DUE, &[&at.0.to_be_bytes(), id.as_bytes()])
 }
 
 pub(crate) fn record(name: &[u8]) -> Vec<u8> {
     key(b'r', &[name])
 }
 
-/// The id that a key of an open log, an owner or an expiry ends with.
+pub(crate) fn live(base: Lsn) -> Vec<u8> {
+    key(LIVE, &[&base.0.to_be_bytes()])
+}
+
+/// The segment that a key of live bytes speaks of.
+pub(crate) fn live_base(key: &[u8]) -> Option<Lsn> {
+    key.last_chunk::<8>().map(|bytes| Lsn(u64::from_be_bytes(*bytes)))
+}
+
+/// The id that a key of an open log, an owner or a due time ends with.
 pub(crate) fn last_id(key: &[u8]) -> Option<LogId> {
     key.last_chunk::<16>().map(|bytes| LogId::from_bytes(*bytes))
 }
@@ -105,7 +116,7 @@ impl Covered {
 }
 
 /// The version of the values, first byte of each but records and extents.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 fn check_format(reader: &mut Reader) -> Result<(), Malformed> {
     if reader.byte()? == FORMAT { Ok(()) } else { Err(Malformed("an index of another version")) }
@@ -115,7 +126,7 @@ const CLOSED: u8 = 1;
 const HAS_BLOBS: u8 = 2;
 
 pub(crate) fn encode_head(stored: &Stored) -> Vec<u8> {
-    let Stored { head, created_in, changed_in, has_blobs } = stored;
+    let Stored { head, origin, since, changed_in, has_blobs } = stored;
     let mut out = vec![FORMAT];
     out.push(if head.frontier.closed { CLOSED } else { 0 } | if *has_blobs { HAS_BLOBS } else { 0 });
     put_bytes(&mut out, head.owner.as_str().as_bytes());
@@ -125,8 +136,10 @@ pub(crate) fn encode_head(stored: &Stored) -> Vec<u8> {
     }
     put_option(&mut out, head.frontier.watermark.map(Seq::get));
     put_option(&mut out, head.recovered_through.map(Seq::get));
+    put_option(&mut out, head.compacts_at.map(|at| at.0));
     put_option(&mut out, head.expires_at.map(|at| at.0));
-    for number in [head.retained_entries, head.retained_bytes, created_in.0.0, created_in.1, changed_in.0] {
+    let at = [origin.lsn.0, origin.length, origin.bytes, since.0, changed_in.0];
+    for number in [head.generation, head.retained_entries, head.retained_bytes].into_iter().chain(at) {
         put_varint(&mut out, number);
     }
     out
@@ -143,10 +156,12 @@ pub(crate) fn decode_head(value: &[u8]) -> Result<Stored, Malformed> {
     let committed = Seq::new(reader.varint()?);
     let watermark = reader.option()?.map(Seq::new);
     let recovered_through = reader.option()?.map(Seq::new);
+    let compacts_at = reader.option()?.map(UnixMillis);
     let expires_at = reader.option()?.map(UnixMillis);
+    let generation = reader.varint()?;
     let (retained_entries, retained_bytes) = (reader.varint()?, reader.varint()?);
-    let created_in = (Lsn(reader.varint()?), reader.varint()?);
-    let changed_in = Lsn(reader.varint()?);
+    let origin = OriginAt { lsn: Lsn(reader.varint()?), length: reader.varint()?, bytes: reader.varint()? };
+    let (since, changed_in) = (Lsn(reader.varint()?), Lsn(reader.varint()?));
     reader.end()?;
     let frontier = Frontier { committed, watermark, closed: flags & CLOSED != 0, gone: false };
     let head = Head {
@@ -155,24 +170,26 @@ pub(crate) fn decode_head(value: &[u8]) -> Result<Stored, Malformed> {
         frontier,
         status,
         epoch,
+        generation,
         recovered_through,
-        generation: 0,
-        compacts_at: None,
+        compacts_at,
         expires_at,
         retained_entries,
         retained_bytes,
     };
-    Ok(Stored { head, created_in, changed_in, has_blobs: flags & HAS_BLOBS != 0 })
+    Ok(Stored { head, origin, since, changed_in, has_blobs: flags & HAS_BLOBS != 0 })
 }
 
 /// The extents of one record; they follow each other without a gap, and `first` is in the key.
 pub(crate) fn encode_extents(extents: &[Extent]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(extents.len() * 10);
+    let mut out = Vec::with_capacity(extents.len() * 12);
     let mut previous = Lsn(0);
     for extent in extents {
         put_varint(&mut out, extent.entries);
+        put_varint(&mut out, extent.last.get().saturating_sub(extent.first.get()));
         put_varint(&mut out, extent.bytes);
-        put_varint(&mut out, extent.lsn.since(previous));
+        // Entries that were written again lie behind those that follow them.
+        put_signed(&mut out, extent.lsn.0.wrapping_sub(previous.0) as i64);
         put_varint(&mut out, extent.length);
         previous = extent.lsn;
     }
@@ -186,32 +203,46 @@ pub(crate) fn decode_extents(key: &[u8], value: &[u8]) -> Result<Vec<Extent>, Ma
     let mut extents = Vec::new();
     let mut lsn = 0u64;
     while !reader.is_empty() {
-        let (entries, bytes) = (reader.varint()?, reader.varint()?);
-        lsn = lsn.saturating_add(reader.varint()?);
+        let entries = reader.varint()?;
+        let last = Seq::new(first.get().saturating_add(reader.varint()?));
+        let bytes = reader.varint()?;
+        lsn = lsn.wrapping_add(reader.signed()? as u64);
         let length = reader.varint()?;
-        let extent = Extent { first, entries, bytes, lsn: Lsn(lsn), length };
-        first = extent.last().next();
-        extents.push(extent);
+        extents.push(Extent { first, last, entries, bytes, lsn: Lsn(lsn), length });
+        first = last.next();
     }
     Ok(extents)
 }
 
-pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
-    let mut out = Vec::with_capacity(record.value.len() + 10);
-    put_varint(&mut out, record.version.0);
-    out.extend_from_slice(&record.value);
+/// A record as the index has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredRecord {
+    pub(crate) record: Record,
+    /// Where the key was set first since it last did not exist.
+    pub(crate) since: Lsn,
+    /// Where the frame lies that says so now: at the version, or a copy of it later.
+    pub(crate) lsn: Lsn,
+    /// The length of that frame.
+    pub(crate) length: u64,
+}
+
+pub(crate) fn encode_record(stored: &StoredRecord) -> Vec<u8> {
+    let StoredRecord { record, since, lsn, length } = stored;
+    let mut out = Vec::with_capacity(record.value.len() + 30);
+    for number in [record.version.0, since.0, lsn.0, *length] {
+        put_varint(&mut out, number);
+    }
+    put_bytes(&mut out, &record.value);
     out
 }
 
-pub(crate) fn decode_record(value: &[u8]) -> Result<Record, Malformed> {
+pub(crate) fn decode_record(value: &[u8]) -> Result<StoredRecord, Malformed> {
     let mut reader = Reader::new(Bytes::copy_from_slice(value));
     let version = Version(reader.varint()?);
-    let rest = (value.len() as u64).saturating_sub(varint_length(version.0));
-    Ok(Record { version, value: reader.take(rest)? })
-}
-
-fn varint_length(value: u64) -> u64 {
-    u64::from((64 - value.leading_zeros()).div_ceil(7).max(1))
+    let (since, lsn, length) = (Lsn(reader.varint()?), Lsn(reader.varint()?), reader.varint()?);
+    let value = reader.bytes()?;
+    reader.end()?;
+    Ok(StoredRecord { record: Record { version, value }, since, lsn, length })
 }
 
 #[cfg(test)]
@@ -222,13 +253,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn extents_read_back(first in 0u64..1 << 40, frames in prop::collection::vec((1u64..100, 0u64..1 << 20, 1u64..1 << 30), 1..64)) {
-            let (mut seq, mut at) = (first, 0);
+        fn extents_read_back(first in 0u64..1 << 40, frames in prop::collection::vec((1u64..100, 0u64..900, 0u64..1 << 20, 0u64..1 << 50), 1..64)) {
+            let mut seq = Seq::new(first);
             let mut extents = Vec::new();
-            for (entries, bytes, step) in frames {
-                at += step;
-                extents.push(Extent { first: Seq::new(seq), entries, bytes, lsn: Lsn(at), length: bytes + 40 });
-                seq += entries;
+            for (entries, merged, bytes, at) in frames {
+                let last = Seq::new(seq.get() + entries - 1 + merged);
+                extents.push(Extent { first: seq, last, entries, bytes, lsn: Lsn(at), length: bytes + 40 });
+                seq = last.next();
             }
             let value = encode_extents(&extents);
             prop_assert!(value.len() < 4096);
@@ -236,9 +267,10 @@ mod tests {
         }
 
         #[test]
-        fn records_read_back(version: u64, value: Vec<u8>) {
+        fn records_read_back(version: u64, since: u64, lsn: u64, length: u64, value: Vec<u8>) {
             let record = Record { version: Version(version), value: value.into() };
-            prop_assert_eq!(decode_record(&encode_record(&record)), Ok(record));
+            let stored = StoredRecord { record, since: Lsn(since), lsn: Lsn(lsn), length };
+            prop_assert_eq!(decode_record(&encode_record(&stored)), Ok(stored));
         }
 
         #[test]
@@ -249,14 +281,14 @@ mod tests {
                 a.0.cmp(&b.0)
             );
             prop_assert_eq!(
-                expiry(UnixMillis(a.1), id).cmp(&expiry(UnixMillis(b.1), id)),
+                due(UnixMillis(a.1), id).cmp(&due(UnixMillis(b.1), id)),
                 a.1.cmp(&b.1)
             );
         }
 
         #[test]
-        fn heads_read_back(numbers: [u32; 9], status: u8, flags: [bool; 2], options: (Option<u32>, Option<u32>, Option<u32>)) {
-            let [a, b, c, d, e, f, g, h, _] = numbers.map(u64::from);
+        fn heads_read_back(numbers: [u32; 11], status: u8, flags: [bool; 2], options: (Option<u32>, Option<u32>, Option<u32>, Option<u32>)) {
+            let [a, b, c, d, e, f, g, h, i, j, generation] = numbers.map(u64::from);
             let head = Head {
                 owner: Owner::new("acme").unwrap(),
                 created_at: UnixMillis(a),
@@ -268,14 +300,15 @@ mod tests {
                 },
                 status,
                 epoch: c,
+                generation,
                 recovered_through: options.1.map(|n| Seq::new(n.into())),
-                generation: 0,
-                compacts_at: None,
+                        compacts_at: None,
                 expires_at: options.2.map(|n| UnixMillis(n.into())),
                 retained_entries: d,
                 retained_bytes: e,
             };
-            let stored = Stored { head, created_in: (Lsn(f), g), changed_in: Lsn(h), has_blobs: flags[1] };
+            let origin = OriginAt { lsn: Lsn(f), length: g, bytes: i };
+            let stored = Stored { head, origin, since: Lsn(j), changed_in: Lsn(h), has_blobs: flags[1] };
             prop_assert_eq!(decode_head(&encode_head(&stored)), Ok(stored));
         }
     }

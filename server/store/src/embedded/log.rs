@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::frame::Lsn;
+use super::rewrite::Fence;
 use crate::api::Entry;
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq};
@@ -24,10 +25,15 @@ const TAIL_ENTRY_OVERHEAD: usize = 64;
 /// The most bytes that all tails together hold in memory.
 pub(crate) const MAX_TAILS_BYTES: usize = 192 << 20;
 
-/// Entries of one log that lie in one frame.
+/// What a frame costs on the disk besides payloads, in bytes, about.
+const FRAME_OVERHEAD_BYTES: u64 = 48;
+
+/// Entries of one log that lie in one frame. A frame that was written over in part has an extent for each part that is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) first: Seq,
+    pub(crate) last: Seq,
+    /// How many entries cover these seqs.
     pub(crate) entries: u64,
     /// The payload bytes, in blobs too.
     pub(crate) bytes: u64,
@@ -37,18 +43,46 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// The last entry in the frame.
-    pub(crate) fn last(&self) -> Seq {
-        Seq::new(self.first.get().saturating_add(self.entries.saturating_sub(1)))
+    /// What it keeps live in its segment, in bytes, about.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.bytes.saturating_add(FRAME_OVERHEAD_BYTES).min(self.length)
     }
+}
+
+/// The frame that says where a log comes from, and holds its document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OriginAt {
+    pub(crate) lsn: Lsn,
+    /// The length of the frame.
+    pub(crate) length: u64,
+    /// The bytes of the document that lie in it.
+    pub(crate) bytes: u64,
+}
+
+impl OriginAt {
+    /// What it keeps live in its segment, in bytes, about.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.bytes.saturating_add(FRAME_OVERHEAD_BYTES).min(self.length)
+    }
+}
+
+/// Entries that were written again, and what is left of the frames that held more than these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    pub(crate) extent: Extent,
+    pub(crate) left: Option<Extent>,
+    pub(crate) right: Option<Extent>,
+    /// Whether other payloads took the place of the old ones: blobs of these go.
+    pub(crate) merges: bool,
 }
 
 /// A head, and what the store keeps beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) head: Head,
-    /// The frame that made the log; it holds the document.
-    pub(crate) created_in: (Lsn, u64),
+    pub(crate) origin: OriginAt,
+    /// Where the log was made: no frame of it lies before.
+    pub(crate) since: Lsn,
     /// The frame that changed the log last.
     pub(crate) changed_in: Lsn,
     /// Whether the log has blob files.
@@ -76,14 +110,17 @@ pub(crate) struct LogState {
     pub(crate) retained: Retained,
     /// The newest entries.
     pub(crate) tail: TailBuffer,
-    /// Frames that are not in the index yet.
+    /// Appended frames that are not in the index yet.
     pub(crate) unindexed: Vec<Extent>,
+    /// What was written again and is not so in the index yet. It was in the index before: until then that is read.
+    pub(crate) rewritten: Vec<Rewritten>,
+    pub(crate) fence: Fence,
+    /// How often entries were written again that the index does not have yet, durable or not.
+    pub(crate) rewriting: usize,
     /// The frames of the last, not yet full record of extents in the index.
     pub(crate) open_extents: Vec<Extent>,
     /// The watermark up to which the index has dropped extents.
     pub(crate) indexed_watermark: Option<Seq>,
-    /// Whether the index has the log's head.
-    pub(crate) in_index: bool,
     /// Whether the log is on the indexer's list.
     pub(crate) dirty: bool,
 }
@@ -105,12 +142,14 @@ impl LogState {
     pub(crate) fn new(committed: Option<Stored>) -> Self {
         let indexed_watermark = committed.as_ref().and_then(|stored| stored.head.frontier.watermark);
         Self {
-            in_index: committed.is_some(),
             committed,
             staged: None,
             retained: Retained::default(),
             tail: TailBuffer::default(),
             unindexed: Vec::new(),
+            rewritten: Vec::new(),
+            fence: Fence::default(),
+            rewriting: 0,
             open_extents: Vec::new(),
             indexed_watermark,
             dirty: false,
@@ -238,6 +277,15 @@ impl Logs {
     fn pin(self: &Arc<Self>, log: &Arc<Log>) -> Pin {
         log.pins.fetch_add(1, Ordering::Relaxed);
         Pin { log: Arc::clone(log), logs: Arc::clone(self) }
+    }
+
+    /// Takes out every log that nothing pins: the index has them all.
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.logs.retain(|_, log| log.pins.load(Ordering::Acquire) > 0);
+            shard.removals += 1;
+        }
     }
 
     /// The log, if memory holds it.

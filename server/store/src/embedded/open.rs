@@ -1,30 +1,24 @@
-//! Opening a store: the lock, the segments, the index, and the replay of what the index does not cover.
+//! Opening a store: the lock, the segments, the index, and a new epoch.
 //!
-//! It decides between a torn tail, which is cut off, and damage, which is refused. An index that is missing, will not open or is
+//! It decides which index is of use. One that is missing, will not open or is
 //! ahead of the log is made anew from the whole log: its faults cost time, never data (D-37).
 
-use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::blob::Blobs;
-use super::change::{Change, Create, Durability, KIND_OPEN, Payload};
-use super::codec::Malformed;
-use super::frame::{self, Frame, Lsn};
-use super::index::{Index, IndexError};
+use super::change::{Change, Durability, KIND_OPEN};
+use super::frame::{self, Lsn};
+use super::index::Index;
 use super::keys::Covered;
-use super::log::{LogState, Pin, Stored};
+use super::replay::{Replay, from_covered};
 use super::segment::{self, Found, Scan, Segments};
-use super::shared::{Shared, Work};
-use super::writer::{Writer, apply_append, extent_of, show};
+use super::shared::Shared;
+use super::space::Space;
+use super::writer::Writer;
 use super::{OpenError, Options};
-use crate::api::Version;
-use crate::types::{Frontier, Head, LogId, Seq};
-
-/// The index is brought up to date when this many bytes were replayed, so that a rebuild needs little memory.
-const REPLAY_STEP_BYTES: u64 = 32 << 20;
 
 /// A store that was opened and brought up to date; nothing runs yet.
 #[derive(Debug)]
@@ -217,15 +211,11 @@ fn replay(
     let epoch = before.epoch + 1;
     let opened = Covered { lsn: known.lsn, epoch, durability: options.durability };
     let blobs = Blobs::new(layout.blobs(), options.durability, epoch);
-    let shared = Shared::new(options, opened, before.durability, index, segments, blobs);
-    let mut replay =
-        Replay { shared: &shared, work: Work::default(), orphans: HashSet::new(), indexed: known.lsn };
-    let end = replay.run(found, known.lsn)?;
-    if !replay.orphans.is_empty() {
-        drop(replay);
+    let space = Space::load(&index).map_err(|error| OpenError::index(&error))?;
+    let shared = Shared::new(options, opened, before.durability, index, segments, blobs, space);
+    let Some(end) = Replay::new(&shared, known.lsn).run(found)? else {
         return Ok(Replayed::IndexIsWrong(Box::new(shared)));
-    }
-    replay.index_to(end)?;
+    };
     let writer = begin_epoch(Arc::new(shared), end)?;
     Ok(Replayed::Done(writer))
 }
@@ -243,173 +233,6 @@ fn newest_opening(segments: &Segments, found: &[Found], known: Covered) -> Resul
         }
     }
     Ok(newest)
-}
-
-fn from_covered(found: &[Found], covered: Lsn) -> impl Iterator<Item = &Found> {
-    found.iter().filter(move |segment| segment.base.0.saturating_add(segment.length) > covered.0)
-}
-
-struct Replay<'a> {
-    shared: &'a Shared,
-    work: Work,
-    /// Logs that were appended to or removed, but whose making neither the log nor the index has shown.
-    orphans: HashSet<LogId>,
-    indexed: Lsn,
-}
-
-impl Replay<'_> {
-    /// Applies every frame from `covered` on; returns where the log ends, after cutting off a torn tail.
-    fn run(&mut self, found: &[Found], covered: Lsn) -> Result<Lsn, OpenError> {
-        let newest = found.last().map_or(Lsn(0), |last| last.base);
-        let mut end = covered;
-        for segment in from_covered(found, covered) {
-            let path = self.shared.segments.path(segment.base);
-            let mut scan = Scan::open(&self.shared.segments, segment.base, covered)?;
-            while let Some(frame) = scan.next() {
-                self.apply(&frame)
-                    .map_err(|problem| damaged(&path, frame.lsn, segment.base, problem.to_string()))?;
-                if scan.reached().since(self.indexed) >= REPLAY_STEP_BYTES {
-                    self.index_to(scan.reached())?;
-                }
-            }
-            end = scan.reached();
-            if scan.has_rest() {
-                if segment.base != newest || scan.rest_was_durable() {
-                    let problem = "a frame is damaged and good ones follow it".to_owned();
-                    return Err(damaged(&path, end, segment.base, problem));
-                }
-                cut(&path, end.since(segment.base))?;
-            }
-        }
-        Ok(end)
-    }
-
-    fn index_to(&mut self, through: Lsn) -> Result<(), OpenError> {
-        self.indexed = through;
-        self.shared
-            .index_work(std::mem::take(&mut self.work), through)
-            .map_err(|error| OpenError::index(&error))
-    }
-
-    fn apply(&mut self, frame: &Frame) -> Result<(), ApplyError> {
-        match Change::read(frame.kind, &frame.payload)? {
-            Change::Open { .. } => {}
-            Change::Create(create) => self.apply_create(create, frame)?,
-            Change::Append(append) => {
-                let Some((pin, mut stored)) = self.known(append.id, frame.lsn)? else { return Ok(()) };
-                let count = (append.entries.len() as u64).saturating_sub(1);
-                let last = Seq::new(append.first.get().saturating_add(count));
-                self.retain(&pin, append.first, &append.entries);
-                apply_append(&mut stored, &append, last, frame.lsn);
-                self.show(&pin, stored, append.first, &append.entries, frame);
-            }
-            Change::Purge(id) => {
-                let Some((pin, mut stored)) = self.known(id, frame.lsn)? else {
-                    self.orphans.remove(&id);
-                    return Ok(());
-                };
-                stored.head.frontier.gone = true;
-                stored.changed_in = frame.lsn;
-                show(self.shared, &pin, stored, None, &mut self.work);
-            }
-            Change::Record { key, value } => {
-                let newer =
-                    self.shared.index.record(&key)?.is_some_and(|record| record.version.0 >= frame.lsn.0);
-                if !newer {
-                    // Copies, so that the memory of a whole segment does not stay for a few bytes.
-                    let (key, value) = (key.to_vec().into(), value.map(|value| value.to_vec().into()));
-                    self.shared.set_record(bytes::Bytes::clone(&key), Version(frame.lsn.0), value);
-                    self.work.records.push(key);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_create(&mut self, create: Create, frame: &Frame) -> Result<(), ApplyError> {
-        if self.shared.pin(create.id)?.is_some_and(|pin| pin.state().committed.is_some()) {
-            return Ok(());
-        }
-        let pin = self.shared.pin_new(create.id).map_err(|_| Malformed("a log made twice"))?;
-        let count = (create.entries.len() as u64).saturating_sub(1);
-        self.retain(&pin, Seq::FIRST, &create.entries);
-        let (retained_entries, retained_bytes) = retained(&pin.state());
-        let head = Head {
-            owner: create.owner,
-            created_at: create.created_at,
-            frontier: Frontier {
-                committed: Seq::new(count),
-                watermark: create.watermark,
-                closed: false,
-                gone: false,
-            },
-            status: create.status,
-            epoch: create.epoch,
-            recovered_through: None,
-            generation: 0,
-            compacts_at: None,
-            expires_at: None,
-            retained_entries,
-            retained_bytes,
-        };
-        let has_blobs = create.document.is_blob() || create.entries.iter().any(Payload::is_blob);
-        let created_in = (frame.lsn, frame.len() as u64);
-        let stored = Stored { head, created_in, changed_in: frame.lsn, has_blobs };
-        self.show(&pin, stored, Seq::FIRST, &create.entries, frame);
-        Ok(())
-    }
-
-    /// The log that a frame changes, unless the index has that change already or nothing is known of the log.
-    fn known(&mut self, id: LogId, lsn: Lsn) -> Result<Option<(Pin, Stored)>, IndexError> {
-        let pin = self.shared.pin(id)?;
-        let stored = pin.as_ref().and_then(|pin| pin.state().committed.clone());
-        match (pin, stored) {
-            (Some(pin), Some(stored)) => Ok((stored.changed_in < lsn).then_some((pin, stored))),
-            _ => {
-                self.orphans.insert(id);
-                Ok(None)
-            }
-        }
-    }
-
-    fn retain(&self, pin: &Pin, first: Seq, entries: &[Payload]) {
-        let caps = self.shared.options.caps;
-        let mut state = pin.state();
-        for (seq, entry) in (first.get()..).map(Seq::new).zip(entries) {
-            state.retained.push(&caps, seq, 1, entry.len());
-        }
-        let _ = state.retained.evict(&caps);
-    }
-
-    fn show(&mut self, pin: &Pin, mut stored: Stored, first: Seq, entries: &[Payload], frame: &Frame) {
-        let extent = extent_of(first, entries, frame.lsn, frame.len() as u64);
-        (stored.head.retained_entries, stored.head.retained_bytes) = retained(&pin.state());
-        // No entries for the tail: they would hold the whole segment in memory.
-        show(self.shared, pin, stored, Some((extent, Vec::new())), &mut self.work);
-    }
-}
-
-fn retained(state: &LogState) -> (u64, u64) {
-    (state.retained.entries(), state.retained.bytes())
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ApplyError {
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    #[error(transparent)]
-    Index(#[from] IndexError),
-}
-
-fn damaged(path: &Path, lsn: Lsn, base: Lsn, problem: String) -> OpenError {
-    OpenError::Damaged { path: path.to_owned(), position: lsn.since(base), problem }
-}
-
-/// Cuts off what a crash left half-written.
-fn cut(path: &Path, length: u64) -> Result<(), OpenError> {
-    tracing::warn!(path = %path.display(), length, "a torn write at the end of the log is cut off");
-    let file = OpenOptions::new().write(true).open(path).map_err(OpenError::io("open", path))?;
-    file.set_len(length).and_then(|()| file.sync_all()).map_err(OpenError::io("cut", path))
 }
 
 /// Writes down that a new epoch begins, and makes the writer that goes on from there.

@@ -1,10 +1,12 @@
 //! Reading entries: from the tail in memory if it reaches back far enough, else from the segment files.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::change::{Change, Payload};
+use super::change::{Change, Origin, Payload};
+use super::frame::Lsn;
 use super::index::IndexError;
 use super::log::{Extent, Log, Stored};
 use super::shared::Shared;
@@ -63,33 +65,90 @@ impl Budget {
     }
 }
 
-/// The entries after `after` of a log that stood as `stored` says, from the disk. Blocks.
+/// The entries after `after`, wherever they lie. Blocks.
 pub(crate) fn read_disk(
+    shared: &Shared,
+    log: &Log,
+    stored: Stored,
+    after: Option<Seq>,
+    limit: ReadLimit,
+) -> Result<Batch, ReadError> {
+    let (mut stored, mut looks) = (stored, 1);
+    loop {
+        match read_segments(shared, log, &stored, after, limit) {
+            // The segment was cleaned since the index was asked: it knows by now where the entries are.
+            Err(Fault::Missing(_)) if looks < MAX_LOOKS => looks += 1,
+            result => return result.map_err(ReadError::from),
+        }
+        std::thread::sleep(LOOK_AGAIN);
+        stored = match look(log, after, limit)? {
+            Looked::Found(batch) => return Ok(batch),
+            Looked::OnDisk(stored) => stored,
+        };
+    }
+}
+
+/// How often a place is looked up before a file that is missing counts as lost.
+const MAX_LOOKS: usize = 20;
+
+/// How long to wait before: an index run changes what it knows of one log within this time.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// Why something could not be read.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// There is no such file any more: it may lie elsewhere by now.
+    Missing(String),
+    /// The disk does not give back what was written.
+    Broken(String),
+}
+
+impl Fault {
+    fn of_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing(error.to_string()),
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+
+    pub(crate) fn broken(error: &impl std::fmt::Display) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+impl From<Fault> for ReadError {
+    fn from(fault: Fault) -> Self {
+        let (Fault::Missing(problem) | Fault::Broken(problem)) = fault;
+        Self::Broken(problem)
+    }
+}
+
+fn read_segments(
     shared: &Shared,
     log: &Log,
     stored: &Stored,
     after: Option<Seq>,
     limit: ReadLimit,
-) -> Result<Batch, ReadError> {
+) -> Result<Batch, Fault> {
     let frontier = stored.head.frontier;
     let from = Seq::after(after);
     let mut budget = Budget::new(limit);
     let mut entries = Vec::new();
-    for extent in extents(shared, log, from, limit).map_err(|error| broken(&error))? {
-        let payloads = read_extent(shared, log, &extent)?;
-        for (seq, payload) in (extent.first.get()..).map(Seq::new).zip(payloads) {
-            if seq < from {
+    for extent in extents(shared, log, from, limit).map_err(|error| Fault::broken(&error))? {
+        for entry in read_extent(shared, log.id, &extent)? {
+            if entry.last < from {
                 continue;
             }
-            if seq > frontier.committed || !budget.take(usize::try_from(payload.len()).unwrap_or(usize::MAX))
-            {
+            let bytes = usize::try_from(entry.payload.len()).unwrap_or(usize::MAX);
+            if entry.last > frontier.committed || !budget.take(bytes) {
                 return Ok(Batch { entries, frontier });
             }
-            entries.push(Entry { first: seq, seq, payload: load(shared, log.id, payload)? });
+            let payload = load(shared, log.id, entry.payload)?;
+            entries.push(Entry { first: entry.first, seq: entry.last, payload });
         }
     }
     if entries.is_empty() {
-        return Err(ReadError::Broken(format!("log {} has no entry {from}", log.id)));
+        return Err(Fault::Missing(format!("log {} has no entry {from}", log.id)));
     }
     Ok(Batch { entries, frontier })
 }
@@ -99,73 +158,125 @@ fn extents(shared: &Shared, log: &Log, from: Seq, limit: ReadLimit) -> Result<Ve
     // Memory before the index: what has left memory meanwhile is in the index.
     let in_memory: Vec<Extent> = {
         let state = log.state();
-        let skip = state.unindexed.partition_point(|extent| extent.last() < from);
+        let skip = state.unindexed.partition_point(|extent| extent.last < from);
         state.unindexed.iter().skip(skip).take(limit.entries.max(1)).copied().collect()
     };
-    let first_in_memory = in_memory.first().map(|extent| extent.first);
-    if first_in_memory.is_some_and(|first| first <= from) {
-        return Ok(in_memory);
-    }
-    let mut found = Vec::new();
-    let (mut entries, mut bytes) = (0, 0);
-    for record in shared.index.extent_records(log.id, from) {
-        for extent in record? {
-            if first_in_memory.is_some_and(|first| extent.first >= first) {
-                break;
-            }
-            if extent.last() >= from {
-                entries += extent.entries;
-                bytes += extent.bytes;
-                found.push(extent);
+    let mut chain = Chain { next: from, extents: Vec::new(), entries: 0, bytes: 0 };
+    if in_memory.first().is_none_or(|extent| extent.first > from) {
+        for record in shared.index.extent_records(log.id, from) {
+            chain.add(&record?);
+            // One frame more than the limit: the first may begin before `from`.
+            if chain.entries > limit.entries as u64 + super::keys::EXTENT_ENTRIES
+                || chain.bytes > 2 * limit.bytes as u64
+            {
+                return Ok(chain.extents);
             }
         }
-        // One frame more than the limit: the first may begin before `from`.
-        if entries > limit.entries as u64 + super::keys::EXTENT_ENTRIES || bytes > 2 * limit.bytes as u64 {
-            return Ok(found);
-        }
     }
-    found.extend(in_memory);
-    Ok(found)
+    chain.add(&in_memory);
+    Ok(chain.extents)
 }
 
-fn read_extent(shared: &Shared, log: &Log, extent: &Extent) -> Result<Vec<Payload>, ReadError> {
-    let length = usize::try_from(extent.length).unwrap_or(usize::MAX);
-    let frame = shared.segments.read(extent.lsn, length).map_err(|error| unreadable(log, &error))?;
-    let (id, first, entries) = match Change::read(frame.kind, &frame.payload)
-        .map_err(|error| broken(&error))?
-    {
-        Change::Create(create) => (create.id, Seq::FIRST, create.entries),
-        Change::Append(append) => (append.id, append.first, append.entries),
-        _ => return Err(ReadError::Broken(format!("the index of log {} points to something else", log.id))),
-    };
-    if id != log.id || first != extent.first {
-        return Err(ReadError::Broken(format!("the index of log {} points to another", log.id)));
+/// Extents that follow each other. What does not follow was being written by an index run when it was read.
+struct Chain {
+    next: Seq,
+    extents: Vec<Extent>,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Chain {
+    fn add(&mut self, extents: &[Extent]) {
+        for extent in extents {
+            if extent.first <= self.next && extent.last >= self.next {
+                self.next = extent.last.next();
+                self.entries += extent.entries;
+                self.bytes = self.bytes.saturating_add(extent.bytes);
+                self.extents.push(*extent);
+            }
+        }
+    }
+}
+
+/// An entry of a frame.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) first: Seq,
+    pub(crate) last: Seq,
+    pub(crate) payload: Payload,
+}
+
+/// The entries of a frame that an extent stands for. Blocks.
+pub(crate) fn read_extent(shared: &Shared, id: LogId, extent: &Extent) -> Result<Vec<Placed>, Fault> {
+    let (found, entries) = entries_of(read_frame(shared, extent.lsn, extent.length)?);
+    let entries: Vec<Placed> = entries
+        .into_iter()
+        .filter(|entry| entry.first >= extent.first && entry.last <= extent.last)
+        .collect();
+    let edges = entries.first().zip(entries.last()).map(|(first, last)| (first.first, last.last));
+    if found != Some(id) || edges != Some((extent.first, extent.last)) {
+        return Err(Fault::Broken(format!("the index of log {id} points to something else")));
     }
     Ok(entries)
 }
 
-/// The document of a log. Blocks.
-pub(crate) fn read_document(shared: &Shared, log: &Log, stored: &Stored) -> Result<Bytes, ReadError> {
-    let (lsn, length) = stored.created_in;
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let frame = shared.segments.read(lsn, length).map_err(|error| unreadable(log, &error))?;
-    match Change::read(frame.kind, &frame.payload).map_err(|error| broken(&error))? {
-        Change::Create(create) if create.id == log.id => load(shared, log.id, create.document),
-        _ => Err(ReadError::Broken(format!("the index of log {} points to something else", log.id))),
+/// The entries that a change puts into a log.
+pub(crate) fn entries_of(change: Change) -> (Option<LogId>, Vec<Placed>) {
+    let dense = |first: Seq, payloads: Vec<Payload>| {
+        let seqs = (first.get()..).map(Seq::new);
+        seqs.zip(payloads).map(|(seq, payload)| Placed { first: seq, last: seq, payload }).collect()
+    };
+    match change {
+        Change::Create(create) => (Some(create.id), dense(Seq::FIRST, create.entries)),
+        Change::Append(append) => (Some(append.id), dense(append.first, append.entries)),
+        Change::Rewrite(rewrite) => {
+            let mut first = rewrite.from;
+            let placed = rewrite.spans.into_iter().map(|span| {
+                let placed = Placed { first, last: span.last, payload: span.payload };
+                first = span.last.next();
+                placed
+            });
+            (Some(rewrite.id), placed.collect())
+        }
+        Change::Open { .. } | Change::Purge(_) | Change::Record(_) => (None, Vec::new()),
     }
 }
 
-fn load(shared: &Shared, id: LogId, payload: Payload) -> Result<Bytes, ReadError> {
+fn read_frame(shared: &Shared, lsn: Lsn, length: u64) -> Result<Change, Fault> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let frame = shared.segments.read(lsn, length).map_err(|error| Fault::of_io(&error))?;
+    Change::read(frame.kind, &frame.payload).map_err(|error| Fault::broken(&error))
+}
+
+/// The document of a log. Blocks.
+pub(crate) fn read_document(shared: &Shared, log: &Log) -> Result<Bytes, ReadError> {
+    let mut looks = 1;
+    loop {
+        let stored = log.state().committed.clone().filter(|stored| !stored.head.frontier.gone);
+        let origin = read_origin(shared, log.id, &stored.ok_or(ReadError::NotFound)?);
+        match origin.and_then(|origin| load(shared, log.id, origin.document)) {
+            Err(Fault::Missing(_)) if looks < MAX_LOOKS => looks += 1,
+            result => return result.map_err(ReadError::from),
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Where a log comes from. Blocks.
+pub(crate) fn read_origin(shared: &Shared, id: LogId, stored: &Stored) -> Result<Origin, Fault> {
+    let origin = match read_frame(shared, stored.origin.lsn, stored.origin.length)? {
+        Change::Create(create) if create.id == id => Some(create.origin),
+        Change::Rewrite(rewrite) if rewrite.id == id => rewrite.moved.map(|moved| moved.origin),
+        _ => None,
+    };
+    origin.ok_or_else(|| Fault::Broken(format!("the index of log {id} points to something else")))
+}
+
+fn load(shared: &Shared, id: LogId, payload: Payload) -> Result<Bytes, Fault> {
     match payload {
         Payload::Inline(bytes) => Ok(bytes),
-        Payload::Blob(blob) => shared.blobs.read(id, blob).map_err(|error| broken(&error)),
+        Payload::Blob(blob) => shared.blobs.read(id, blob).map_err(|error| Fault::of_io(&error)),
     }
-}
-
-/// A file that is missing is no fault if the log was purged while it was read.
-fn unreadable(log: &Log, error: &io::Error) -> ReadError {
-    let gone = log.state().committed.as_ref().is_none_or(|stored| stored.head.frontier.gone);
-    if gone { ReadError::NotFound } else { broken(error) }
 }
 
 pub(crate) fn broken(error: &impl std::fmt::Display) -> ReadError {

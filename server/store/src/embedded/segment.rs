@@ -24,7 +24,7 @@ pub(crate) const SEGMENT_BYTES: u64 = 64 << 20;
 pub(crate) const HEADER_BYTES: u64 = 32;
 
 /// The version of the format that this code reads and writes.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"TIDEMARK";
 
@@ -146,6 +146,11 @@ impl Segments {
     /// Where the oldest segment begins.
     pub(crate) fn first(&self) -> Option<Lsn> {
         self.lock().keys().next().copied()
+    }
+
+    /// Where the segment begins that holds `lsn`.
+    pub(crate) fn base_of(&self, lsn: Lsn) -> Option<Lsn> {
+        self.lock().range(..=lsn).next_back().map(|(base, _)| *base)
     }
 
     /// Makes a new last segment.

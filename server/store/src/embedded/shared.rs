@@ -1,7 +1,7 @@
 //! What the writer, the indexer and the callers share.
 //!
-//! The writer alone changes logs and records; the indexer alone changes the index. The list between them has two ends: the writer
-//! waits when the index lags too far behind, the indexer waits when there is nothing to do.
+//! The writer alone changes logs and records; the indexer alone changes the index ([`indexer`](super::indexer)). The list between
+//! them has two ends: the writer waits when the index lags too far behind, the indexer waits when there is nothing to do.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,10 +16,11 @@ use super::change::Durability;
 use super::frame::Lsn;
 use super::index::{Index, IndexError};
 use super::keys::Covered;
-use super::log::{Extent, Log, LogState, Logs, Pin, Stored};
+use super::log::{LogState, Logs, Pin};
 use super::segment::Segments;
+use super::space::Space;
 use crate::api::{Health, Record, Version, WriteError};
-use crate::types::{LogId, Owner, Seq};
+use crate::types::{LogId, Owner};
 
 /// The writer waits when the index lags behind by this many bytes of the log.
 pub(crate) const MAX_LAG_BYTES: u64 = 256 << 20;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) segments: Segments,
     pub(crate) blobs: Blobs,
+    pub(crate) space: Space,
     pub(crate) health: watch::Sender<Health>,
     records: Mutex<Records>,
     backlog: Mutex<Backlog>,
@@ -55,16 +57,35 @@ struct Records {
 
 /// A record, or that there is none, since a version.
 #[derive(Clone, Debug)]
-struct Cell {
-    version: Version,
-    value: Option<Bytes>,
+pub(crate) struct Cell {
+    pub(crate) version: Version,
+    pub(crate) value: Option<Bytes>,
+    /// Where the key was set first since it last did not exist.
+    pub(crate) since: Lsn,
+    /// The frame that says so: at the version, or a copy of that.
+    pub(crate) lsn: Lsn,
+    /// The length of the frame.
+    pub(crate) length: u64,
+}
+
+/// A record that exists: its version, and where its key was set first since it last did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chain {
+    pub(crate) version: Version,
+    pub(crate) since: Lsn,
 }
 
 /// What a caller found when it looked a record up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    pub(crate) version: Option<Version>,
+    chain: Option<Chain>,
     removals: u64,
+}
+
+impl Cell {
+    pub(crate) fn chain(&self) -> Option<Chain> {
+        self.value.as_ref().map(|_| Chain { version: self.version, since: self.since })
+    }
 }
 
 /// What the indexer has to do.
@@ -100,6 +121,7 @@ impl Shared {
         index: Index,
         segments: Segments,
         blobs: Blobs,
+        space: Space,
     ) -> Self {
         let backlog = Backlog { through: opened.lsn, covered: opened.lsn, ..Backlog::default() };
         Self {
@@ -110,6 +132,7 @@ impl Shared {
             index,
             segments,
             blobs,
+            space,
             health: watch::channel(Health::Serving).0,
             records: Mutex::default(),
             backlog: Mutex::new(backlog),
@@ -212,20 +235,22 @@ impl Shared {
     /// Looks a record up for a put of it. Blocks on the disk.
     pub(crate) fn see_record(&self, key: &[u8]) -> Result<Seen, IndexError> {
         let removals = self.records().removals;
-        Ok(Seen { version: self.index.record(key)?.map(|record| record.version), removals })
+        let stored = self.index.record(key)?;
+        let chain = stored.map(|stored| Chain { version: stored.record.version, since: stored.since });
+        Ok(Seen { chain, removals })
     }
 
-    /// The version that a put must be checked against, or `None` if `seen` is out of date.
-    pub(crate) fn record_version(&self, key: &[u8], seen: Seen) -> Option<Option<Version>> {
+    /// What a put must be checked against, or `None` if `seen` is out of date.
+    pub(crate) fn record_chain(&self, key: &[u8], seen: Seen) -> Option<Option<Chain>> {
         let records = self.records();
         match records.cells.get(key) {
-            Some(cell) => Some(cell.value.as_ref().map(|_| cell.version)),
-            None => (records.removals == seen.removals).then_some(seen.version),
+            Some(cell) => Some(cell.chain()),
+            None => (records.removals == seen.removals).then_some(seen.chain),
         }
     }
 
-    pub(crate) fn set_record(&self, key: Bytes, version: Version, value: Option<Bytes>) {
-        self.records().cells.insert(key, Cell { version, value });
+    pub(crate) fn set_record(&self, key: Bytes, cell: Cell) {
+        self.records().cells.insert(key, cell);
     }
 
     /// Tells the indexer what changed, and that the log is durable up to `through`.
@@ -303,94 +328,29 @@ impl Shared {
         Some((std::mem::take(&mut backlog.work), backlog.through))
     }
 
-    /// Brings the index up to `through`: `work` is all that changed since the last run.
-    pub(crate) fn index_work(&self, work: Work, through: Lsn) -> Result<(), IndexError> {
-        let logs: Vec<LogChange<'_>> = work.logs.iter().filter_map(|pin| LogChange::take(pin)).collect();
-        let records: Vec<(&Bytes, Cell)> = {
-            let known = self.records();
-            work.records.iter().filter_map(|key| Some((key, known.cells.get(key)?.clone()))).collect()
-        };
-        if self.options.durability == Durability::Os {
-            // What was taken may be newer than `through`. Were it not synced before sled has it, a power cut could leave an
-            // index that is ahead of the log.
-            let synced = self.segments.sync_newest();
-            synced.map_err(|source| IndexError::Sync { path: self.segments.dir().to_owned(), source })?;
-        }
-        for change in logs {
-            self.index_log(change)?;
-        }
-        for (key, cell) in records {
-            self.index_record(key, cell)?;
-        }
-        self.index.set_covered(Covered {
-            lsn: through,
-            epoch: self.epoch,
-            durability: self.options.durability,
-        })?;
-        drop(work);
+    /// Says that the index covers the log up to `through`.
+    pub(crate) fn set_covered(&self, through: Lsn) {
         self.backlog().covered = through;
         self.changed.notify_all();
-        Ok(())
     }
 
-    fn index_log(&self, change: LogChange<'_>) -> Result<(), IndexError> {
-        let LogChange { log, stored, new, open, is_new, indexed_watermark } = change;
-        if stored.head.frontier.gone {
-            self.index.remove_log(log.id, &stored)?;
-            if stored.has_blobs {
-                let removed = self.blobs.remove_all(log.id);
-                removed
-                    .map_err(|source| IndexError::Sync { path: self.segments.dir().to_owned(), source })?;
-            }
-            log.state().unindexed.clear();
-            return Ok(());
-        }
-        // Extents before the head: a head in the index says that its extents are there too.
-        let open = self.index.put_extents(log.id, open, &new)?;
-        let watermark = stored.head.frontier.watermark;
-        if let Some(watermark) = watermark.filter(|_| watermark > indexed_watermark) {
-            self.index.drop_extents(log.id, watermark)?;
-        }
-        self.index.put_head(log.id, &stored, is_new)?;
-        let mut state = log.state();
-        state.unindexed.drain(..new.len());
-        state.open_extents = open;
-        state.indexed_watermark = watermark;
-        state.in_index = true;
-        Ok(())
+    /// How far the index covers the log.
+    pub(crate) fn covered(&self) -> Lsn {
+        self.backlog().covered
     }
 
-    fn index_record(&self, key: &Bytes, cell: Cell) -> Result<(), IndexError> {
-        let Cell { version, value } = cell;
-        let record = value.map(|value| Record { version, value });
-        self.index.put_record(key, record.as_ref())?;
+    /// The records of these keys that memory has.
+    pub(crate) fn cells(&self, keys: &[Bytes]) -> Vec<(Bytes, Cell)> {
+        let known = self.records();
+        keys.iter().filter_map(|key| Some((key.clone(), known.cells.get(key)?.clone()))).collect()
+    }
+
+    /// Lets a record go from memory that the index has now, unless it was put again.
+    pub(crate) fn forget_record(&self, key: &Bytes, lsn: Lsn) {
         let mut records = self.records();
-        if records.cells.get(key).is_some_and(|now| now.version == version) {
+        if records.cells.get(key).is_some_and(|now| now.lsn == lsn) {
             records.cells.remove(key);
             records.removals += 1;
         }
-        Ok(())
-    }
-}
-
-/// What the index does not have of one log yet.
-struct LogChange<'a> {
-    log: &'a Log,
-    stored: Stored,
-    new: Vec<Extent>,
-    open: Vec<Extent>,
-    is_new: bool,
-    indexed_watermark: Option<Seq>,
-}
-
-impl<'a> LogChange<'a> {
-    /// Takes the log off the indexer's list; `None` if it was never made.
-    fn take(log: &'a Log) -> Option<Self> {
-        let mut state = log.state();
-        state.dirty = false;
-        let stored = state.committed.clone()?;
-        let open = std::mem::take(&mut state.open_extents);
-        let (is_new, indexed_watermark) = (!state.in_index, state.indexed_watermark);
-        Some(Self { log, stored, new: state.unindexed.clone(), open, is_new, indexed_watermark })
     }
 }

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
-use super::change::{Create, MAX_INLINE_BYTES, Payload};
-use super::log::Pin;
+use super::change::{MAX_INLINE_BYTES, Origin, Payload, Span};
+use super::log::{Log, Pin};
 use super::read::{self, Looked, broken};
+use super::rewrite::{Kind, Look, PutSpans, Range};
 use super::shared::Shared;
-use super::writer::{Command, PutRecord, QUEUE_COMMANDS};
+use super::writer::{Command, NewLog as NewFrames, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
     Append, Batch, Caps, Compact, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version,
@@ -127,6 +128,15 @@ impl EmbeddedStore {
         written.await.map_err(|error| WriteError::Poisoned(error.to_string()))
     }
 
+    /// Looks at what a compaction replaces, and has the writer do it if that is still there then.
+    async fn rewrite(&self, pin: Pin, compact: Compact, spans: Vec<Span>) -> Result<Head, WriteError> {
+        let (shared, log, seen) = (Arc::clone(&self.shared), pin.clone(), compact.clone());
+        let looked = spawn_blocking(move || look_at(&shared, &log, &seen)).await;
+        let look = looked.map_err(|error| WriteError::Poisoned(error.to_string()))??;
+        let (from, kind) = (compact.from, Kind::Compact(compact));
+        self.send(|reply| Command::Rewrite(Box::new(PutSpans { pin, kind, from, spans, look, reply }))).await
+    }
+
     async fn send<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Command,
@@ -142,6 +152,20 @@ impl EmbeddedStore {
         // The writer is gone, and it says why before it goes.
         self.shared.check_health()?;
         Err(WriteError::Poisoned("the writer has ended".to_owned()))
+    }
+}
+
+/// What a compaction replaces, once the index has all of it. Blocks.
+fn look_at(shared: &Shared, log: &Log, compact: &Compact) -> Result<Look, WriteError> {
+    loop {
+        shared.check_health()?;
+        shared.catch_up();
+        let head = log.state().committed.as_ref().map(|stored| stored.head.clone());
+        head.ok_or(WriteError::NotFound)?.check_compact(compact)?;
+        let Some(through) = compact.through() else { return Ok(Look::default()) };
+        if let Some(look) = Look::at_range(shared, log, Range { from: compact.from, through })? {
+            return Ok(look);
+        }
     }
 }
 
@@ -199,8 +223,7 @@ impl Store for EmbeddedStore {
         let mut payloads = self.prepare(id, payloads).await?.into_iter();
         let document = payloads.next().unwrap_or(Payload::Inline(Bytes::new()));
         let entries = payloads.collect();
-        let epoch = self.shared.epoch;
-        let create = Create { id, epoch, created_at, owner, status, watermark: None, document, entries };
+        let create = NewFrames { status, origin: Origin { owner, created_at, document }, entries };
         self.send(|reply| Command::Create { pin, create, reply }).await
     }
 
@@ -213,7 +236,22 @@ impl Store for EmbeddedStore {
 
     async fn compact(&self, compact: Compact) -> Result<Head, WriteError> {
         compact.check()?;
-        Err(WriteError::Invalid("compaction comes with the branch `space`"))
+        let pin = self.pin_for_write(compact.id).await?;
+        let mut compact = compact;
+        let payloads = compact.spans.iter_mut().map(|span| std::mem::take(&mut span.payload)).collect();
+        let payloads = self.prepare(compact.id, payloads).await?;
+        let lasts = compact.spans.iter().map(|span| span.last);
+        let spans: Vec<Span> = lasts.zip(payloads).map(|(last, payload)| Span { last, payload }).collect();
+        let head = self.rewrite(pin, compact, spans).await?;
+        // The caller reads on from what it has made.
+        let shared = Arc::clone(&self.shared);
+        let indexed = blocking(move || {
+            shared.catch_up();
+            Ok(())
+        })
+        .await;
+        indexed.map_err(|error| WriteError::Poisoned(error.to_string()))?;
+        Ok(head)
     }
 
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {
@@ -224,10 +262,8 @@ impl Store for EmbeddedStore {
 
     async fn document(&self, id: LogId) -> Result<Bytes, ReadError> {
         let pin = self.pin(id).await?.ok_or(ReadError::NotFound)?;
-        let stored = pin.state().committed.clone().filter(|stored| !stored.head.frontier.gone);
-        let stored = stored.ok_or(ReadError::NotFound)?;
         let shared = Arc::clone(&self.shared);
-        blocking(move || read::read_document(&shared, &pin, &stored)).await
+        blocking(move || read::read_document(&shared, &pin)).await
     }
 
     async fn read(&self, id: LogId, after: Option<Seq>, limit: ReadLimit) -> Result<Batch, ReadError> {
@@ -236,7 +272,7 @@ impl Store for EmbeddedStore {
             Looked::Found(batch) => Ok(batch),
             Looked::OnDisk(stored) => {
                 let shared = Arc::clone(&self.shared);
-                blocking(move || read::read_disk(&shared, &pin, &stored, after, limit)).await
+                blocking(move || read::read_disk(&shared, &pin, stored, after, limit)).await
             }
         }
     }
@@ -278,7 +314,7 @@ impl Store for EmbeddedStore {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
             shared.catch_up();
-            shared.index.expired(now, limit).map_err(|error| broken(&error))
+            shared.index.due(now, limit).map_err(|error| broken(&error))
         })
         .await
     }
@@ -289,7 +325,7 @@ impl Store for EmbeddedStore {
         }
         let (shared, key) = (Arc::clone(&self.shared), key.to_vec());
         blocking(move || match shared.index.record(&key).map_err(|error| broken(&error))? {
-            Some(record) => Ok(Some(record)),
+            Some(stored) => Ok(Some(stored.record)),
             // It may have been set, and not yet indexed, since memory was asked.
             None => Ok(shared.record_in_memory(&key).flatten()),
         })
@@ -309,7 +345,8 @@ impl Store for EmbeddedStore {
             let seen = blocking(move || shared.see_record(&name).map_err(|error| broken(&error))).await;
             let seen = seen.map_err(|error| WriteError::Poisoned(error.to_string()))?;
             let put = |reply| {
-                Command::Record(PutRecord { key: key.clone(), expected, value: value.clone(), seen, reply })
+                let (key, value) = (key.clone(), value.clone());
+                Command::Record(PutRecord { key, expected, value, is_copy: false, seen, reply })
             };
             if let Some(version) = self.send(put).await? {
                 return Ok(version);

@@ -12,11 +12,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::change::{self, Change, Durability, Payload};
+use super::change::{self, Change, Durability, Origin, Payload, Purge};
 use super::frame::{self, Lsn};
-use super::log::{Extent, LogState, Pin, Stored};
+use super::log::{Extent, LogState, OriginAt, Pin, Rewritten, Stored};
+use super::rewrite::PutSpans;
 use super::segment::{self, SEGMENT_BYTES};
-use super::shared::{Seen, Shared, Work};
+use super::shared::{Cell, Chain, Seen, Shared, Work};
+use super::standing::Standing;
 use crate::api::{self, Version, WriteError};
 use crate::memory::check_append;
 use crate::types::{Frontier, Head, Seq};
@@ -30,16 +32,25 @@ const MAX_GROUP_COMMANDS: usize = 8192;
 /// How many commands may wait for the writer.
 pub(crate) const QUEUE_COMMANDS: usize = 16_384;
 
-type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 
 /// What the writer can be asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Create { pin: Pin, create: change::Create, reply: Reply<Head> },
+    Create { pin: Pin, create: NewLog, reply: Reply<Head> },
     Append { pin: Pin, append: api::Append, entries: Vec<Payload>, reply: Reply<Head> },
+    Rewrite(Box<PutSpans>),
     Purge { pin: Pin, reply: Reply<()> },
     Record(PutRecord),
     Close { reply: oneshot::Sender<()> },
+}
+
+/// A log to be made: its payloads are where they shall lie.
+#[derive(Debug)]
+pub(crate) struct NewLog {
+    pub(crate) status: u8,
+    pub(crate) origin: Origin,
+    pub(crate) entries: Vec<Payload>,
 }
 
 /// A put of a record. The answer `None` says that `seen` was out of date: look again.
@@ -48,33 +59,45 @@ pub(crate) struct PutRecord {
     pub(crate) key: Bytes,
     pub(crate) expected: Option<Version>,
     pub(crate) value: Option<Bytes>,
+    /// Whether the record is only written again, and keeps its version.
+    pub(crate) is_copy: bool,
     pub(crate) seen: Seen,
     pub(crate) reply: Reply<Option<Version>>,
 }
 
 /// What a command will have done when its group is durable.
 #[derive(Debug)]
-enum Staged {
+pub(crate) enum Staged {
     Log(Box<StagedLog>),
     Purged { pin: Pin, stored: Box<Stored>, reply: Reply<()> },
-    Record { key: Bytes, version: Version, value: Option<Bytes>, reply: Reply<Option<Version>> },
+    Record { key: Bytes, cell: Cell, reply: Reply<Option<Version>> },
     LogRefused { reply: Reply<Head>, error: WriteError, _pin: Pin },
     PurgeRefused { reply: Reply<()>, error: WriteError },
     RecordAnswered { reply: Reply<Option<Version>>, answer: Result<Option<Version>, WriteError> },
 }
 
 #[derive(Debug)]
-struct StagedLog {
-    pin: Pin,
-    stored: Stored,
-    extent: Extent,
-    entries: Vec<Payload>,
-    reply: Reply<Head>,
+pub(crate) struct StagedLog {
+    pub(crate) pin: Pin,
+    pub(crate) stored: Stored,
+    pub(crate) effect: Effect,
+    pub(crate) reply: Reply<Head>,
+}
+
+/// What a change does to the entries of a log.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Nothing.
+    None,
+    /// These follow the last one. The tail takes the payloads that are given.
+    Appended(Extent, Vec<Payload>),
+    /// Entries lie elsewhere now.
+    Rewritten(Rewritten),
 }
 
 #[derive(Debug)]
 pub(crate) struct Writer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     file: Arc<File>,
     base: Lsn,
     end: Lsn,
@@ -128,6 +151,9 @@ impl Writer {
         self.file = self.shared.segments.add(self.base)?;
         self.end = Lsn(self.base.0.saturating_add(segment::HEADER_BYTES));
         self.durable = self.end;
+        // Every segment says its epoch, so that none before it is needed to know that.
+        let opened = Change::Open { epoch: self.shared.epoch, durability: self.shared.options.durability };
+        let _ = self.write_frame(&opened);
         Ok(())
     }
 
@@ -137,6 +163,7 @@ impl Writer {
             Command::Append { pin, append, entries, reply } => {
                 self.stage_append(pin, &append, entries, reply)
             }
+            Command::Rewrite(put) => self.stage_rewrite(*put),
             Command::Purge { pin, reply } => self.stage_purge(pin, reply),
             Command::Record(put) => self.stage_record(put),
             Command::Close { reply } => return Some(reply),
@@ -145,50 +172,54 @@ impl Writer {
         None
     }
 
+    /// Where the next frame will lie.
+    pub(crate) fn next_lsn(&self) -> Lsn {
+        self.end.plus(self.bytes.len())
+    }
+
     /// Adds a frame to the group; returns where it will lie.
-    fn write_frame(&mut self, change: &Change) -> Option<(Lsn, u64)> {
-        let lsn = self.end.plus(self.bytes.len());
+    pub(crate) fn write_frame(&mut self, change: &Change) -> Option<(Lsn, u64)> {
+        let lsn = self.next_lsn();
         let begun = frame::begin(&mut self.bytes);
         change.put(&mut self.bytes);
         let length = frame::finish(&mut self.bytes, begun, change.kind(), lsn, self.durable)?;
         Some((lsn, length as u64))
     }
 
-    fn stage_create(&mut self, pin: Pin, mut create: change::Create, reply: Reply<Head>) -> Staged {
+    fn stage_create(&mut self, pin: Pin, create: NewLog, reply: Reply<Head>) -> Staged {
         let caps = self.shared.options.caps;
         let mut state = pin.state();
         if state.latest().is_some() {
             drop(state);
             return Staged::LogRefused { reply, error: WriteError::Exists, _pin: pin };
         }
-        let (last, watermark) = retain(&mut state, &caps, Seq::FIRST, &create.entries);
-        create.watermark = watermark;
-        let change = Change::Create(create);
+        let NewLog { status, origin, entries } = create;
+        let lsn = self.next_lsn();
+        let mut stored = new_stored(&origin, lsn);
+        let (last, watermark) = retain(&mut state, &caps, Seq::FIRST, &entries);
+        let standing = Standing {
+            status,
+            epoch: self.shared.epoch,
+            watermark,
+            retained_entries: state.retained.entries(),
+            retained_bytes: state.retained.bytes(),
+            has_blobs: origin.document.is_blob() || entries.iter().any(Payload::is_blob),
+            ..Standing::of(&stored)
+        };
+        standing.apply(&mut stored, last, lsn);
+        let change = Change::Create(change::Create { id: pin.id, origin, standing, entries });
         let written = self.write_frame(&change);
         let Change::Create(create) = change else { unreachable!("it was just made") };
         let Some((lsn, length)) = written else {
             drop(state);
             return Staged::LogRefused { reply, error: TOO_LARGE, _pin: pin };
         };
-        let head = Head {
-            owner: create.owner,
-            created_at: create.created_at,
-            frontier: Frontier { committed: last, watermark, closed: false, gone: false },
-            status: create.status,
-            epoch: create.epoch,
-            recovered_through: None,
-            generation: 0,
-            compacts_at: None,
-            expires_at: None,
-            retained_entries: state.retained.entries(),
-            retained_bytes: state.retained.bytes(),
-        };
-        let has_blobs = create.document.is_blob() || create.entries.iter().any(Payload::is_blob);
-        let stored = Stored { head, created_in: (lsn, length), changed_in: lsn, has_blobs };
+        stored.origin.length = length;
         state.staged = Some(stored.clone());
         drop(state);
         let extent = extent_of(Seq::FIRST, &create.entries, lsn, length);
-        Staged::Log(Box::new(StagedLog { pin, stored, extent, entries: create.entries, reply }))
+        let effect = Effect::Appended(extent, create.entries);
+        Staged::Log(Box::new(StagedLog { pin, stored, effect, reply }))
     }
 
     fn stage_append(
@@ -214,37 +245,42 @@ impl Writer {
         let first = append.expected_last.next();
         let (last, watermark) = retain(&mut state, &caps, first, &entries);
         let takes_over = append.epoch > stored.head.epoch;
-        let recovered_through =
+        let rolled_back =
             (takes_over && self.shared.previous == Durability::Os).then_some(stored.head.frontier.committed);
-        let change = Change::Append(change::Append {
-            id: append.id,
+        let before = Standing::of(&stored);
+        let standing = Standing {
+            status: append.status.unwrap_or(before.status),
             epoch: append.epoch,
-            first,
-            status: append.status,
-            watermark,
-            recovered_through,
-            close: append.close.map(|close| close.expires_at),
-            entries,
-        });
+            watermark: watermark.or(before.watermark),
+            recovered_through: rolled_back.or(before.recovered_through),
+            retained_entries: state.retained.entries(),
+            retained_bytes: state.retained.bytes(),
+            closed: append.close,
+            has_blobs: before.has_blobs || entries.iter().any(Payload::is_blob),
+            ..before
+        };
+        standing.apply(&mut stored, last, self.next_lsn());
+        let change = Change::Append(change::Append { id: append.id, first, standing, entries });
         let written = self.write_frame(&change);
         let Change::Append(change) = change else { unreachable!("it was just made") };
         let Some((lsn, length)) = written else {
             drop(state);
             return Staged::LogRefused { reply, error: TOO_LARGE, _pin: pin };
         };
-        apply_append(&mut stored, &change, last, lsn);
-        stored.head.retained_entries = state.retained.entries();
-        stored.head.retained_bytes = state.retained.bytes();
         state.staged = Some(stored.clone());
         drop(state);
         let extent = extent_of(first, &change.entries, lsn, length);
-        Staged::Log(Box::new(StagedLog { pin, stored, extent, entries: change.entries, reply }))
+        let effect = Effect::Appended(extent, change.entries);
+        Staged::Log(Box::new(StagedLog { pin, stored, effect, reply }))
     }
 
     fn stage_purge(&mut self, pin: Pin, reply: Reply<()>) -> Staged {
         let mut state = pin.state();
         let known = state.latest().filter(|stored| !stored.head.frontier.gone).cloned();
-        let written = known.and_then(|stored| Some((stored, self.write_frame(&Change::Purge(pin.id))?)));
+        let written = known.and_then(|stored| {
+            let purge = Change::Purge(Purge { id: pin.id, since: stored.since });
+            Some((stored, self.write_frame(&purge)?))
+        });
         let Some((mut stored, (lsn, _))) = written else {
             return Staged::PurgeRefused { reply, error: WriteError::NotFound };
         };
@@ -256,23 +292,32 @@ impl Writer {
     }
 
     fn stage_record(&mut self, put: PutRecord) -> Staged {
-        let PutRecord { key, expected, value, seen, reply } = put;
+        let PutRecord { key, expected, value, is_copy, seen, reply } = put;
         let in_group = self.group.iter().rev().find_map(|staged| match staged {
-            Staged::Record { key: other, version, value, .. } if *other == key => {
-                Some(value.as_ref().map(|_| *version))
-            }
+            Staged::Record { key: other, cell, .. } if *other == key => Some(cell.chain()),
             _ => None,
         });
-        let Some(found) = in_group.or_else(|| self.shared.record_version(&key, seen)) else {
+        let Some(found) = in_group.or_else(|| self.shared.record_chain(&key, seen)) else {
             return Staged::RecordAnswered { reply, answer: Ok(None) };
         };
-        if found != expected {
-            return Staged::RecordAnswered { reply, answer: Err(WriteError::Conflict { found }) };
+        let version = found.map(|chain: Chain| chain.version);
+        if version != expected {
+            return Staged::RecordAnswered { reply, answer: Err(WriteError::Conflict { found: version }) };
         }
-        match self.write_frame(&Change::Record { key: key.clone(), value: value.clone() }) {
-            Some((lsn, _)) => Staged::Record { key, version: Version(lsn.0), value, reply },
-            None => Staged::RecordAnswered { reply, answer: Err(TOO_LARGE) },
-        }
+        let since = found.map(|chain| chain.since);
+        let copied = version.filter(|_| is_copy);
+        let put = change::PutRecord { key, since, version: copied.map(|version| version.0), value };
+        let change = Change::Record(put);
+        let written = self.write_frame(&change);
+        let Change::Record(change::PutRecord { key, value, .. }) = change else {
+            unreachable!("it was just made")
+        };
+        let Some((lsn, length)) = written else {
+            return Staged::RecordAnswered { reply, answer: Err(TOO_LARGE) };
+        };
+        let version = copied.unwrap_or(Version(lsn.0));
+        let cell = Cell { version, value, since: since.unwrap_or(lsn), lsn, length };
+        Staged::Record { key, cell, reply }
     }
 
     /// Makes the group durable.
@@ -297,17 +342,18 @@ impl Writer {
         for staged in self.group.drain(..) {
             match staged {
                 Staged::Log(staged) => {
-                    let StagedLog { pin, stored, extent, entries, reply } = *staged;
+                    let StagedLog { pin, stored, effect, reply } = *staged;
                     let head = stored.head.clone();
-                    show(&self.shared, &pin, stored, Some((extent, entries)), &mut work);
+                    show(&self.shared, &pin, stored, effect, &mut work);
                     answers.push(Answer::Head(reply, Ok(head), pin));
                 }
                 Staged::Purged { pin, stored, reply } => {
-                    show(&self.shared, &pin, *stored, None, &mut work);
+                    show(&self.shared, &pin, *stored, Effect::None, &mut work);
                     answers.push(Answer::Purge(reply, Ok(())));
                 }
-                Staged::Record { key, version, value, reply } => {
-                    self.shared.set_record(key.clone(), version, value);
+                Staged::Record { key, cell, reply } => {
+                    let version = cell.version;
+                    self.shared.set_record(key.clone(), cell);
                     work.records.push(key);
                     answers.push(Answer::Record(reply, Ok(Some(version))));
                 }
@@ -325,7 +371,7 @@ impl Writer {
     }
 }
 
-const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a frame of the log");
+pub(crate) const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a frame of the log");
 
 /// An answer; nobody may be waiting for it any more.
 enum Answer {
@@ -356,46 +402,49 @@ fn retain(state: &mut LogState, caps: &api::Caps, first: Seq, entries: &[Payload
 
 pub(crate) fn extent_of(first: Seq, entries: &[Payload], lsn: Lsn, length: u64) -> Extent {
     let bytes = entries.iter().map(Payload::len).sum();
-    Extent { first, entries: entries.len() as u64, bytes, lsn, length }
+    let count = entries.len() as u64;
+    let last = Seq::new(first.get().saturating_add(count.saturating_sub(1)));
+    Extent { first, last, entries: count, bytes, lsn, length }
 }
 
-/// What an append makes of a head.
-pub(crate) fn apply_append(stored: &mut Stored, append: &change::Append, last: Seq, lsn: Lsn) {
-    let head = &mut stored.head;
-    head.frontier.committed = last;
-    head.frontier.watermark = append.watermark.or(head.frontier.watermark);
-    head.epoch = append.epoch;
-    head.status = append.status.unwrap_or(head.status);
-    head.recovered_through = append.recovered_through.or(head.recovered_through);
-    if let Some(expires_at) = append.close {
-        head.frontier.closed = true;
-        head.expires_at = expires_at;
-    }
-    stored.changed_in = lsn;
-    stored.has_blobs |= append.entries.iter().any(Payload::is_blob);
+/// A log that comes from `origin`, before anything is said of where it stands; the frame at `lsn` makes it.
+pub(crate) fn new_stored(origin: &Origin, lsn: Lsn) -> Stored {
+    let head = Head {
+        owner: origin.owner.clone(),
+        created_at: origin.created_at,
+        frontier: Frontier { committed: Seq::FIRST, watermark: None, closed: false, gone: false },
+        status: 0,
+        epoch: 0,
+        recovered_through: None,
+        generation: 0,
+        compacts_at: None,
+        expires_at: None,
+        retained_entries: 0,
+        retained_bytes: 0,
+    };
+    let origin = OriginAt { lsn, length: 0, bytes: origin.document.inline_len() };
+    Stored { head, origin, since: lsn, changed_in: lsn, has_blobs: false }
 }
 
 /// Makes a durable change of a log visible.
-pub(crate) fn show(
-    shared: &Shared,
-    pin: &Pin,
-    stored: Stored,
-    entries: Option<(Extent, Vec<Payload>)>,
-    work: &mut Work,
-) {
+pub(crate) fn show(shared: &Shared, pin: &Pin, stored: Stored, effect: Effect, work: &mut Work) {
     let frontier = stored.head.frontier;
     let mut state = pin.state();
     if state.staged.as_ref().is_some_and(|staged| staged.changed_in == stored.changed_in) {
         state.staged = None;
     }
     state.committed = Some(stored);
-    if let Some((extent, payloads)) = entries {
-        state.unindexed.push(extent);
-        let seqs = (extent.first.get()..).map(Seq::new);
-        for (seq, payload) in seqs.zip(payloads) {
-            match payload {
-                Payload::Inline(bytes) => state.tail.push(&shared.logs.tails, seq, bytes),
-                Payload::Blob(_) => state.tail.clear(&shared.logs.tails),
+    match effect {
+        Effect::None => {}
+        Effect::Rewritten(rewritten) => state.rewritten.push(rewritten),
+        Effect::Appended(extent, payloads) => {
+            state.unindexed.push(extent);
+            let seqs = (extent.first.get()..).map(Seq::new);
+            for (seq, payload) in seqs.zip(payloads) {
+                match payload {
+                    Payload::Inline(bytes) => state.tail.push(&shared.logs.tails, seq, bytes),
+                    Payload::Blob(_) => state.tail.clear(&shared.logs.tails),
+                }
             }
         }
     }

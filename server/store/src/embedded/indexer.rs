@@ -1,0 +1,182 @@
+//! Index runs: what memory knows is written to sled, behind the acknowledgement.
+//!
+//! It owns the order of these writes: extents before heads, the log before both, and what the index no longer points to leaves the
+//! disk last. It also counts what a run makes live and dead in each segment ([`Space`](super::space::Space)). A run never waits for
+//! the writer.
+
+use bytes::Bytes;
+
+use super::change::{Durability, Payload};
+use super::frame::Lsn;
+use super::index::IndexError;
+use super::keys::{Covered, StoredRecord};
+use super::log::{Extent, Log, Rewritten, Stored};
+use super::read;
+use super::shared::{Cell, Shared, Work};
+use super::space::Delta;
+use crate::api::Record;
+use crate::types::Seq;
+
+impl Shared {
+    /// Brings the index up to `through`: `work` is all that changed since the last run.
+    pub(crate) fn index_work(&self, work: Work, through: Lsn) -> Result<(), IndexError> {
+        let logs: Vec<LogChange<'_>> = work.logs.iter().filter_map(|pin| LogChange::take(pin)).collect();
+        let records = self.cells(&work.records);
+        if self.options.durability == Durability::Os {
+            // What was taken may be newer than `through`. Were it not synced before sled has it, a power cut could leave an
+            // index that is ahead of the log.
+            let synced = self.segments.sync_newest();
+            synced.map_err(|source| IndexError::Sync { path: self.segments.dir().to_owned(), source })?;
+        }
+        let mut delta = Delta::default();
+        for change in logs {
+            self.index_log(change, &mut delta)?;
+        }
+        for (key, cell) in records {
+            self.index_record(&key, cell, &mut delta)?;
+        }
+        self.space.count(&self.index, &self.segments, delta)?;
+        self.index.set_covered(Covered {
+            lsn: through,
+            epoch: self.epoch,
+            durability: self.options.durability,
+        })?;
+        drop(work);
+        self.set_covered(through);
+        Ok(())
+    }
+
+    /// Writes what memory has of one log to the index, without making that durable.
+    pub(crate) fn index_one(&self, log: &Log) -> Result<(), IndexError> {
+        let mut delta = Delta::default();
+        if let Some(change) = LogChange::take(log) {
+            // It stays on the list: it says what the index run at the end covers.
+            log.state().dirty = true;
+            self.index_log(change, &mut delta)?;
+        }
+        self.space.count(&self.index, &self.segments, delta)
+    }
+
+    fn index_log(&self, change: LogChange<'_>, delta: &mut Delta) -> Result<(), IndexError> {
+        let LogChange { log, stored, new, rewritten, open, indexed_watermark } = change;
+        if stored.head.frontier.gone {
+            return self.unindex_log(log, &stored, delta);
+        }
+        // Extents before the head: a head in the index says that its extents are there too.
+        let mut open = self.index.put_extents(log.id, open, &new)?;
+        new.iter().for_each(|extent| delta.add_extent(extent));
+        for rewritten in &rewritten {
+            self.index_rewritten(log, &stored, rewritten, delta)?;
+        }
+        let watermark = stored.head.frontier.watermark;
+        if let Some(watermark) = watermark.filter(|_| watermark > indexed_watermark) {
+            let dropped = self.index.drop_extents(log.id, watermark)?;
+            self.drop_blobs(log, &stored, &dropped, None);
+            dropped.iter().for_each(|extent| delta.drop_extent(extent));
+        }
+        if !rewritten.is_empty() {
+            open = self.index.open_extents(log.id)?;
+        }
+        let before = self.index.put_head(log.id, &stored)?;
+        if before.as_ref().map(|before| before.origin) != Some(stored.origin) {
+            before.iter().for_each(|before| delta.drop_origin(&before.origin));
+            delta.add_origin(&stored.origin);
+        }
+        let mut state = log.state();
+        state.unindexed.drain(..new.len());
+        state.rewritten.drain(..rewritten.len());
+        state.rewriting = state.rewriting.saturating_sub(rewritten.len());
+        state.open_extents = open;
+        state.indexed_watermark = watermark;
+        Ok(())
+    }
+
+    fn index_rewritten(
+        &self,
+        log: &Log,
+        stored: &Stored,
+        rewritten: &Rewritten,
+        delta: &mut Delta,
+    ) -> Result<(), IndexError> {
+        let Rewritten { extent, left, right, merges } = rewritten;
+        let dropped = self.index.replace_extents(log.id, rewritten)?;
+        if *merges {
+            self.drop_blobs(log, stored, &dropped, Some((extent.first, extent.last)));
+        }
+        dropped.iter().for_each(|extent| delta.drop_extent(extent));
+        [Some(extent), left.as_ref(), right.as_ref()]
+            .into_iter()
+            .flatten()
+            .for_each(|extent| delta.add_extent(extent));
+        Ok(())
+    }
+
+    fn unindex_log(&self, log: &Log, stored: &Stored, delta: &mut Delta) -> Result<(), IndexError> {
+        let (indexed, dropped) = self.index.remove_log(log.id)?;
+        indexed.iter().for_each(|indexed| delta.drop_origin(&indexed.origin));
+        dropped.iter().for_each(|extent| delta.drop_extent(extent));
+        if stored.has_blobs {
+            let removed = self.blobs.remove_all(log.id);
+            removed.map_err(|source| IndexError::Sync { path: self.segments.dir().to_owned(), source })?;
+        }
+        let mut state = log.state();
+        state.unindexed.clear();
+        state.rewritten.clear();
+        state.rewriting = 0;
+        Ok(())
+    }
+
+    /// Removes the blobs that only entries of these extents had, within `range` if there is one. A blob that stays by a fault of
+    /// the disk is harmless, and goes with its log.
+    fn drop_blobs(&self, log: &Log, stored: &Stored, dropped: &[Extent], range: Option<(Seq, Seq)>) {
+        if !stored.has_blobs {
+            return;
+        }
+        for extent in dropped {
+            let Ok(entries) = read::read_extent(self, log.id, extent) else { continue };
+            for entry in entries {
+                let within = range.is_none_or(|(first, last)| entry.first >= first && entry.last <= last);
+                if let Payload::Blob(blob) = entry.payload
+                    && within
+                    && let Err(error) = self.blobs.remove(log.id, blob)
+                {
+                    tracing::warn!(log = %log.id, %error, "a blob that is not needed any more could not be removed");
+                }
+            }
+        }
+    }
+
+    fn index_record(&self, key: &Bytes, cell: Cell, delta: &mut Delta) -> Result<(), IndexError> {
+        let Cell { version, value, since, lsn, length } = cell;
+        let record =
+            value.map(|value| StoredRecord { record: Record { version, value }, since, lsn, length });
+        let before = self.index.put_record(key, record.as_ref())?;
+        before.iter().for_each(|before| delta.drop_frame(before.lsn, before.length));
+        record.iter().for_each(|record| delta.add_frame(record.lsn, record.length));
+        self.forget_record(key, lsn);
+        Ok(())
+    }
+}
+
+/// What the index does not have of one log yet.
+struct LogChange<'a> {
+    log: &'a Log,
+    stored: Stored,
+    new: Vec<Extent>,
+    rewritten: Vec<Rewritten>,
+    open: Vec<Extent>,
+    indexed_watermark: Option<Seq>,
+}
+
+impl<'a> LogChange<'a> {
+    /// Takes the log off the indexer's list; `None` if it was never made.
+    fn take(log: &'a Log) -> Option<Self> {
+        let mut state = log.state();
+        state.dirty = false;
+        let stored = state.committed.clone()?;
+        let open = std::mem::take(&mut state.open_extents);
+        let indexed_watermark = state.indexed_watermark;
+        let (new, rewritten) = (state.unindexed.clone(), state.rewritten.clone());
+        Some(Self { log, stored, new, rewritten, open, indexed_watermark })
+    }
+}
