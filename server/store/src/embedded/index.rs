@@ -268,6 +268,33 @@ impl Index {
         Ok(())
     }
 
+    /// The heads of all logs with an id greater than `after`, in the order of ids.
+    pub(crate) fn heads(&self, after: Option<LogId>) -> impl Iterator<Item = Result<(LogId, Stored)>> {
+        let start = after.map_or_else(|| vec![keys::HEAD], keys::head);
+        let all = self.db.range(start..vec![keys::HEAD + 1]);
+        let heads = all.map(|item| {
+            let (key, value) = item?;
+            let id = keys::last_id(&key).ok_or(Malformed("a head without an id"))?;
+            Ok((id, keys::decode_head(&value)?))
+        });
+        heads.filter(move |item| !item.as_ref().is_ok_and(|(id, _)| Some(*id) == after))
+    }
+
+    /// How many keys of a kind there are. Goes through all of them.
+    pub(crate) fn count(&self, kind: u8) -> Result<u64> {
+        let mut count = 0;
+        for key in self.db.range(vec![kind]..vec![kind + 1]).keys() {
+            let _ = key?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Whether there is such a key.
+    pub(crate) fn has(&self, key: &[u8]) -> Result<bool> {
+        Ok(self.db.contains_key(key)?)
+    }
+
     pub(crate) fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>> {
         let start = after.map_or_else(|| vec![keys::OPEN], keys::open);
         let range = self.db.range(start..vec![keys::OPEN + 1]).keys();

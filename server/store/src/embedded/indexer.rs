@@ -133,7 +133,7 @@ impl Shared {
             return;
         }
         for extent in dropped {
-            let Ok(entries) = read::read_extent(self, log.id, extent) else { continue };
+            let Ok(entries) = read::read_extent(&self.segments, log.id, extent) else { continue };
             for entry in entries {
                 let within = range.is_none_or(|(first, last)| entry.first >= first && entry.last <= last);
                 if let Payload::Blob(blob) = entry.payload

@@ -28,6 +28,9 @@ use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 pub(crate) const EXTENT_ENTRIES: u64 = 64;
 
 pub(crate) const COVERED: &[u8] = b"c";
+pub(crate) const HEAD: u8 = b'h';
+pub(crate) const OWNER: u8 = b'o';
+pub(crate) const RECORD: u8 = b'r';
 pub(crate) const OPEN: u8 = b'l';
 pub(crate) const DUE: u8 = b'x';
 pub(crate) const LIVE: u8 = b's';
@@ -42,7 +45,7 @@ fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 pub(crate) fn head(id: LogId) -> Vec<u8> {
-    key(b'h', &[id.as_bytes()])
+    key(HEAD, &[id.as_bytes()])
 }
 
 pub(crate) fn extent(id: LogId, first: Seq) -> Vec<u8> {
@@ -54,13 +57,13 @@ pub(crate) fn open(id: LogId) -> Vec<u8> {
 }
 
 pub(crate) fn owner(owner: &Owner, id: LogId) -> Vec<u8> {
-    key(b'o', &[owner.as_str().as_bytes(), &[0], id.as_bytes()])
+    key(OWNER, &[owner.as_str().as_bytes(), &[0], id.as_bytes()])
 }
 
 /// The keys of an owner's logs with an id lower than `before` (absent = all of them).
 pub(crate) fn owner_range(name: &Owner, before: Option<LogId>) -> Range<Vec<u8>> {
     // No name holds a byte below the first visible letter, so nothing of another owner lies between the two.
-    let all = |end: u8| key(b'o', &[name.as_str().as_bytes(), &[end]]);
+    let all = |end: u8| key(OWNER, &[name.as_str().as_bytes(), &[end]]);
     all(0)..before.map_or_else(|| all(1), |id| owner(name, id))
 }
 
@@ -69,7 +72,7 @@ pub(crate) fn due(at: UnixMillis, id: LogId) -> Vec<u8> {
 }
 
 pub(crate) fn record(name: &[u8]) -> Vec<u8> {
-    key(b'r', &[name])
+    key(RECORD, &[name])
 }
 
 pub(crate) fn live(base: Lsn) -> Vec<u8> {
@@ -126,7 +129,7 @@ const CLOSED: u8 = 1;
 const HAS_BLOBS: u8 = 2;
 
 pub(crate) fn encode_head(stored: &Stored) -> Vec<u8> {
-    let Stored { head, origin, since, changed_in, has_blobs } = stored;
+    let Stored { head, origin, document_bytes, since, changed_in, has_blobs } = stored;
     let mut out = vec![FORMAT];
     out.push(if head.frontier.closed { CLOSED } else { 0 } | if *has_blobs { HAS_BLOBS } else { 0 });
     put_bytes(&mut out, head.owner.as_str().as_bytes());
@@ -138,7 +141,7 @@ pub(crate) fn encode_head(stored: &Stored) -> Vec<u8> {
     put_option(&mut out, head.recovered_through.map(Seq::get));
     put_option(&mut out, head.compacts_at.map(|at| at.0));
     put_option(&mut out, head.expires_at.map(|at| at.0));
-    let at = [origin.lsn.0, origin.length, origin.bytes, since.0, changed_in.0];
+    let at = [origin.lsn.0, origin.length, origin.bytes, *document_bytes, since.0, changed_in.0];
     for number in [head.generation, head.retained_entries, head.retained_bytes].into_iter().chain(at) {
         put_varint(&mut out, number);
     }
@@ -161,6 +164,7 @@ pub(crate) fn decode_head(value: &[u8]) -> Result<Stored, Malformed> {
     let generation = reader.varint()?;
     let (retained_entries, retained_bytes) = (reader.varint()?, reader.varint()?);
     let origin = OriginAt { lsn: Lsn(reader.varint()?), length: reader.varint()?, bytes: reader.varint()? };
+    let document_bytes = reader.varint()?;
     let (since, changed_in) = (Lsn(reader.varint()?), Lsn(reader.varint()?));
     reader.end()?;
     let frontier = Frontier { committed, watermark, closed: flags & CLOSED != 0, gone: false };
@@ -177,7 +181,7 @@ pub(crate) fn decode_head(value: &[u8]) -> Result<Stored, Malformed> {
         retained_entries,
         retained_bytes,
     };
-    Ok(Stored { head, origin, since, changed_in, has_blobs: flags & HAS_BLOBS != 0 })
+    Ok(Stored { head, origin, document_bytes, since, changed_in, has_blobs: flags & HAS_BLOBS != 0 })
 }
 
 /// The extents of one record; they follow each other without a gap, and `first` is in the key.
@@ -287,8 +291,8 @@ mod tests {
         }
 
         #[test]
-        fn heads_read_back(numbers: [u32; 11], status: u8, flags: [bool; 2], options: (Option<u32>, Option<u32>, Option<u32>, Option<u32>)) {
-            let [a, b, c, d, e, f, g, h, i, j, generation] = numbers.map(u64::from);
+        fn heads_read_back(numbers: [u32; 12], status: u8, flags: [bool; 2], options: (Option<u32>, Option<u32>, Option<u32>, Option<u32>)) {
+            let [a, b, c, d, e, f, g, h, i, j, k, generation] = numbers.map(u64::from);
             let head = Head {
                 owner: Owner::new("acme").unwrap(),
                 created_at: UnixMillis(a),
@@ -308,7 +312,7 @@ mod tests {
                 retained_bytes: e,
             };
             let origin = OriginAt { lsn: Lsn(f), length: g, bytes: i };
-            let stored = Stored { head, origin, since: Lsn(j), changed_in: Lsn(h), has_blobs: flags[1] };
+            let stored = Stored { head, origin, document_bytes: k, since: Lsn(j), changed_in: Lsn(h), has_blobs: flags[1] };
             prop_assert_eq!(decode_head(&encode_head(&stored)), Ok(stored));
         }
     }

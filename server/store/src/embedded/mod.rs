@@ -18,6 +18,7 @@ mod codec;
 mod frame;
 mod index;
 mod indexer;
+mod inspect;
 mod keys;
 mod log;
 mod open;
@@ -32,10 +33,11 @@ mod store;
 mod threads;
 mod writer;
 
-use std::{fmt, io};
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 pub use change::Durability;
+pub use inspect::{Checked, IndexStats, Problem, Remedy, Stats};
 pub use store::EmbeddedStore;
 
 use crate::api::Caps;

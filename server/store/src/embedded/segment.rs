@@ -244,14 +244,31 @@ impl Scan {
         !self.rest.is_empty()
     }
 
+    /// How many bytes there are after the last good frame.
+    pub(crate) fn rest(&self) -> u64 {
+        self.rest.len() as u64
+    }
+
     /// Whether a good frame further on says that what lies here was durable: then it is damage, not a torn tail.
     pub(crate) fn rest_was_durable(&self) -> bool {
-        (1..self.rest.len().saturating_sub(frame::HEADER_BYTES - 1)).any(|at| {
+        self.frames_further_on().any(|(_, frame)| frame.durable > self.reached)
+    }
+
+    /// Goes on at the next good frame; returns how many bytes were passed over, or `None` if no good one follows.
+    pub(crate) fn skip_damage(&mut self) -> Option<u64> {
+        let (at, _) = self.frames_further_on().next()?;
+        self.rest = self.rest.split_off(at);
+        self.reached = self.reached.plus(at);
+        Some(at as u64)
+    }
+
+    /// Good frames after a bad one, and how far from here they begin.
+    fn frames_further_on(&self) -> impl Iterator<Item = (usize, Frame)> {
+        (1..self.rest.len().saturating_sub(frame::HEADER_BYTES - 1)).filter_map(|at| {
             let lsn = self.reached.plus(at);
             // The frame must say its own position: eight bytes to compare before anything is summed.
             let says = self.rest.get(at + 8..at + 16) == Some(&lsn.0.to_le_bytes()[..]);
-            says && frame::decode(&self.rest.slice(at..), lsn)
-                .is_some_and(|frame| frame.durable > self.reached)
+            if says { Some((at, frame::decode(&self.rest.slice(at..), lsn)?)) } else { None }
         })
     }
 }

@@ -12,6 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
 use super::change::{MAX_INLINE_BYTES, Origin, Payload, Span};
+use super::index::IndexError;
+use super::inspect::{self, Checked, Problem, Stats};
 use super::log::{Log, Pin};
 use super::read::{self, Looked, broken};
 use super::rewrite::{Kind, Look, PutSpans, Range};
@@ -84,6 +86,37 @@ impl EmbeddedStore {
         let opened = open::open(dir, options)?;
         drop(opened);
         Ok(())
+    }
+
+    /// Counts what the store in `dir` holds: it must not be open. Changes nothing, and takes some seconds for each million logs.
+    ///
+    /// # Errors
+    /// All of [`OpenError`].
+    pub fn stats(dir: &Path) -> Result<Stats, OpenError> {
+        inspect::stats(dir)
+    }
+
+    /// Reads everything in `dir` and compares the index with the log; the store must not be open. Changes nothing. `report` gets
+    /// each problem as it is found.
+    ///
+    /// # Errors
+    /// All of [`OpenError`]; [`OpenError::Damaged`] if the files do not even make one log.
+    pub fn check(dir: &Path, report: &mut dyn FnMut(Problem)) -> Result<Checked, OpenError> {
+        inspect::check(dir, report)
+    }
+
+    /// The logs of all owners: at most `limit`, with an id greater than `after`, in the order of ids.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    pub async fn logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            shared.catch_up();
+            let ids = shared.index.heads(after).map(|item| Ok(item?.0)).take(limit);
+            ids.collect::<Result<_, IndexError>>().map_err(|error| broken(&error))
+        })
+        .await
     }
 
     async fn pin(&self, id: LogId) -> Result<Option<Pin>, ReadError> {

@@ -422,8 +422,9 @@ pub(crate) fn new_stored(origin: &Origin, lsn: Lsn) -> Stored {
         retained_entries: 0,
         retained_bytes: 0,
     };
+    let document_bytes = origin.document.len();
     let origin = OriginAt { lsn, length: 0, bytes: origin.document.inline_len() };
-    Stored { head, origin, since: lsn, changed_in: lsn, has_blobs: false }
+    Stored { head, origin, document_bytes, since: lsn, changed_in: lsn, has_blobs: false }
 }
 
 /// Makes a durable change of a log visible.

@@ -10,6 +10,7 @@ use crate::api::{Append, Close, ReadError, ReadLimit, Store as _};
 use crate::testing::{Tested, append, assert_reads, create, id, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
+mod inspect;
 mod model;
 
 mod both_durabilities {

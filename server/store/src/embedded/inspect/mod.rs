@@ -1,0 +1,77 @@
+//! Looking at a store that no process has open, for its operator.
+//!
+//! It owns what is counted and what is checked. It must never change the log or what the index says; only an index that is there is
+//! opened.
+
+mod against;
+mod check;
+mod stats;
+
+use std::fs::File;
+use std::path::Path;
+
+pub use check::{Checked, Problem, Remedy};
+pub use stats::{IndexStats, Stats};
+
+pub(crate) use check::check;
+pub(crate) use stats::stats;
+
+use super::OpenError;
+use super::frame::Lsn;
+use super::index::Index;
+use super::keys::Covered;
+use super::open::Layout;
+use super::segment::{self, Found, Segments};
+
+/// How much memory sled may use for a look at the index, in bytes.
+const INDEX_CACHE_BYTES: u64 = 64 << 20;
+
+/// What is in a data directory. It belongs to this process as long as the value lives.
+struct Parts {
+    layout: Layout,
+    found: Vec<Found>,
+    segments: Segments,
+    index: Result<KnownIndex, String>,
+    _lock: File,
+}
+
+/// An index that can be used.
+struct KnownIndex {
+    index: Index,
+    covered: Covered,
+}
+
+impl Parts {
+    fn open(dir: &Path) -> Result<Self, OpenError> {
+        let layout = Layout::new(dir);
+        let lock = layout.take_existing()?;
+        let found = segment::list(&layout.log())?;
+        let segments = Segments::new(layout.log(), found.iter().map(|found| found.base));
+        let index = known_index(&layout, end_of(&found));
+        Ok(Self { layout, found, segments, index, _lock: lock })
+    }
+
+    /// Where the last byte of the log lies.
+    fn end(&self) -> Lsn {
+        end_of(&self.found)
+    }
+}
+
+fn end_of(found: &[Found]) -> Lsn {
+    found.last().map_or(Lsn(0), |last| Lsn(last.base.0.saturating_add(last.length)))
+}
+
+/// The index, or why a start would make it anew.
+fn known_index(layout: &Layout, end: Lsn) -> Result<KnownIndex, String> {
+    // sled would make one.
+    if !layout.index().join("db").exists() {
+        return Err("there is none".to_owned());
+    }
+    let index = Index::open(&layout.index(), INDEX_CACHE_BYTES).map_err(|error| error.to_string())?;
+    match index.covered() {
+        Ok(Some(covered)) if covered.lsn <= end => Ok(KnownIndex { index, covered }),
+        Ok(Some(_)) => Err("it is ahead of the log".to_owned()),
+        Ok(None) => Err("it does not say what it covers".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
