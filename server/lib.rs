@@ -15,6 +15,7 @@ pub mod config;
 pub mod error;
 pub mod grpc;
 pub mod json;
+pub mod operator;
 pub mod runs;
 pub mod serve;
 pub mod tasks;

@@ -32,6 +32,7 @@ use uuid::Uuid;
 
 pub use bridge::bridge;
 pub use gateway::{Gateway, NoGateway};
+pub use settings::store as store_options;
 
 use crate::backends::Pool;
 use crate::clock::{Clock, SystemClock};
@@ -266,14 +267,6 @@ async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     let (dir, options) = (config.server.data_dir.clone(), settings::store(config));
     let opened = spawn_blocking(move || EmbeddedStore::open(&dir, options)).await;
     Ok(Arc::new(opened.map_err(Failure::start("opening the store panicked"))??))
-}
-
-/// Makes the index of a store anew, which no server may have open.
-///
-/// # Errors
-/// All of [`OpenError`].
-pub fn rebuild(config: &Config) -> Result<(), OpenError> {
-    EmbeddedStore::rebuild(&config.server.data_dir, settings::store(config))
 }
 
 /// The public port: gRPC and the bridge, which calls the same services without a socket.

@@ -10,8 +10,8 @@ use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
 use crate::config::{self, Config};
 use crate::runs::{OnRestart, Options, Retention};
 
-/// For the store.
-pub(crate) fn store(config: &Config) -> embedded::Options {
+/// For the store, in a server or without one.
+pub fn store(config: &Config) -> embedded::Options {
     let limits = &config.limits;
     embedded::Options {
         durability: match config.server.durability {

@@ -90,11 +90,18 @@ impl Layout {
 
     /// Takes the directory for this process if there is a store in it.
     pub(crate) fn take_existing(&self) -> Result<File, OpenError> {
-        if !self.log().is_dir() {
-            return Err(OpenError::NoStore { dir: self.root.clone() });
-        }
+        self.find()?;
         self.take()
     }
+
+    fn find(&self) -> Result<(), OpenError> {
+        if self.log().is_dir() { Ok(()) } else { Err(OpenError::NoStore { dir: self.root.clone() }) }
+    }
+}
+
+/// Whether there is a store in `dir`.
+pub(crate) fn find(dir: &Path) -> Result<(), OpenError> {
+    Layout::new(dir).find()
 }
 
 /// Opens the store in `dir`, and makes it if there is none.

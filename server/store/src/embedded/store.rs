@@ -77,6 +77,15 @@ impl EmbeddedStore {
         Ok(Self { shared, dir: dir.to_owned(), commands, threads })
     }
 
+    /// Opens the store in `dir`, as [`Self::open`] does, if there is one.
+    ///
+    /// # Errors
+    /// All of [`OpenError`].
+    pub fn open_existing(dir: &Path, options: Options) -> Result<Self, OpenError> {
+        open::find(dir)?;
+        Self::open(dir, options)
+    }
+
     /// Makes the index anew from the log: the store must not be open. Returns when the new index is whole.
     ///
     /// # Errors

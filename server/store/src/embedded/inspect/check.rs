@@ -183,7 +183,7 @@ impl Check<'_> {
             }
             self.entries(known, id, &stored)?;
         }
-        for problem in super::against::counts(&known.index, self.checked.logs)? {
+        if let Some(problem) = super::against::counts(&known.index, self.checked.logs)? {
             self.problem(self.parts.layout.index(), None, problem, Remedy::Rebuild);
         }
         Ok(())
