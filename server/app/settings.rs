@@ -23,6 +23,7 @@ pub fn store(config: &Config) -> embedded::Options {
             bytes: Some(limits.bytes_per_response.get()),
         },
         index_cache_bytes: config.store.index_cache.get(),
+        ..embedded::Options::default()
     }
 }
 
@@ -40,7 +41,11 @@ pub(super) fn runs(config: &Config) -> Options {
         max_live: count(limits.live),
         max_live_per_owner: limits.live_per_owner.map(count),
         max_output_bytes: limits.output.as_usize(),
-        retention: Retention { responses: Some(retention.responses), unstored: Some(retention.unstored) },
+        retention: Retention {
+            events: retention.events,
+            responses: Some(retention.responses),
+            unstored: Some(retention.unstored),
+        },
         min_free_bytes: Some(store.min_free.get()),
         ..Options::default()
     }

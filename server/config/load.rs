@@ -253,7 +253,7 @@ fn limits(section: Section<'_, '_>) -> Option<Limits> {
 
 fn retention(section: Section<'_, '_>) -> Option<Retention> {
     let bounds: RangeInclusive<Duration> = millis(1000)..=hours(3650 * 24);
-    let events = section.duration("events", &bounds);
+    let events = section.duration_or_off("events", &bounds);
     let responses = section.duration("responses", &bounds);
     let unstored = section.duration("unstored", &bounds);
     section.end();

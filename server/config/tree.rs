@@ -179,8 +179,8 @@ pub struct Limits {
 /// How long things are kept, from the end of a response (D-25).
 #[derive(Clone, Debug)]
 pub struct Retention {
-    /// Every event.
-    pub events: Duration,
+    /// Every single event; absent = as long as the response.
+    pub events: Option<Duration>,
     /// The response.
     pub responses: Duration,
     /// A response with `store: false`.

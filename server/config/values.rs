@@ -41,14 +41,18 @@ impl<'t> Section<'_, 't> {
 
     /// A duration within bounds.
     pub(super) fn duration(&self, key: &'static str, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
-        let want = "a duration such as \"15s\"";
-        self.string(key, want, |found| {
-            let duration = parse_duration(found).ok_or_else(|| {
-                format!(
-                    "{found:?} is no duration: write a whole number and ms, s, m, h or d, such as \"15s\""
-                )
-            })?;
-            within(duration, found, bounds, |bound| spell_duration(*bound))
+        self.string(key, "a duration such as \"15s\"", |found| duration(found, bounds))
+    }
+
+    /// A duration within bounds, or off.
+    pub(super) fn duration_or_off(
+        &self,
+        key: &'static str,
+        bounds: &RangeInclusive<Duration>,
+    ) -> Option<Option<Duration>> {
+        self.string(key, "a duration such as \"15s\", or \"off\"", |found| match found {
+            OFF => Ok(None),
+            found => duration(found, bounds).map(Some),
         })
     }
 
@@ -130,6 +134,13 @@ fn number(value: &DeValue<'_>, bounds: &RangeInclusive<u32>, want: &str) -> Resu
     let fits = number.and_then(|number| u32::try_from(number).ok()).filter(|number| bounds.contains(number));
     let refused = || format!("must be {} to {}, found {}", bounds.start(), bounds.end(), found.as_str());
     fits.and_then(NonZeroU32::new).ok_or_else(refused)
+}
+
+fn duration(found: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = parse_duration(found).ok_or_else(|| {
+        format!("{found:?} is no duration: write a whole number and ms, s, m, h or d, such as \"15s\"")
+    })?;
+    within(duration, found, bounds, |bound| spell_duration(*bound))
 }
 
 fn within<T: PartialOrd>(

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tidemark_store::embedded::{EmbeddedStore, Options};
-use tidemark_store::{Entry, Head, LogId, Owner, ReadLimit, Seq, Store};
+use tidemark_store::{Head, LogId, Owner, ReadLimit, Seq, Store};
 
 use super::{Failure, Output};
-use crate::runs::{ResponseId, Status, decode};
+use crate::runs::{Event, ResponseId, Status, events_of};
 
 /// The most responses that one look at the index finds.
 const PAGE: usize = 256;
@@ -60,9 +60,6 @@ enum Line<'a> {
     },
     Event {
         id: String,
-        /// The first seq that the event stands for, if it stands for several.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        first: Option<u64>,
         seq: u64,
         r#type: &'a str,
         data: &'a RawValue,
@@ -204,7 +201,9 @@ impl Export<'_> {
             let Some(last) = batch.entries.last() else { break };
             after = Some(last.seq);
             for entry in &batch.entries {
-                self.event(log, entry)?;
+                for event in events_of(entry).map_err(fault)? {
+                    self.event(log, &event)?;
+                }
             }
             if self.output.is_abandoned() {
                 break;
@@ -213,13 +212,9 @@ impl Export<'_> {
         Ok(true)
     }
 
-    fn event(&mut self, log: LogId, entry: &Entry) -> Result<(), Stopped> {
-        let Some((kind, data)) = decode(&entry.payload) else {
-            return Err(fault(format!("entry {} is no event", entry.seq)));
-        };
+    fn event(&mut self, log: LogId, event: &Event) -> Result<(), Stopped> {
         let id = ResponseId::of_log(log).to_string();
-        let first = (entry.first != entry.seq).then_some(entry.first.get());
-        let line = Line::Event { id, first, seq: entry.seq.get(), r#type: kind, data: raw(&data)? };
+        let line = Line::Event { id, seq: event.seq.get(), r#type: &event.kind, data: raw(&event.data)? };
         self.exported.events += 1;
         Ok(self.output.json(&line)?)
     }

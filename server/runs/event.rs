@@ -1,11 +1,12 @@
 //! An event as it lies in the log.
 //!
-//! It owns the encoding of entries: one byte with the length of the type, the type, then the data as one line of JSON, exactly
-//! the bytes that SSE sends (D-4). JSON is written here, once; reading back is slicing.
+//! It owns the encoding of events: one byte with the length of the type, the type, then the data as one line of JSON, exactly
+//! the bytes that SSE sends (D-4). JSON is written here, once; reading back is slicing. An entry that was appended is one event;
+//! what stands for many is of `compact/`.
 
 use bytes::Bytes;
 use serde::Serialize;
-use tidemark_store::{Entry, Seq};
+use tidemark_store::Seq;
 
 use crate::error::Error;
 
@@ -57,19 +58,19 @@ pub struct Event {
 }
 
 impl Event {
-    /// Reads an entry of a response's log.
+    /// Reads one event.
     ///
     /// # Errors
-    /// `internal` if the entry is none of ours.
-    pub fn from_entry(entry: &Entry) -> Result<Self, Error> {
+    /// `internal` if it is none of ours.
+    pub(super) fn decode(seq: Seq, payload: &Bytes) -> Result<Self, Error> {
         let (kind, data) =
-            decode(&entry.payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
-        Ok(Self { seq: entry.seq, kind: kind.into(), data })
+            decode(payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
+        Ok(Self { seq, kind: kind.into(), data })
     }
 }
 
-/// Takes an entry apart: the type of the event and its data, both slices of `payload`. `None` if it is none of ours.
-pub fn decode(payload: &Bytes) -> Option<(&str, Bytes)> {
+/// Takes an event apart: its type and its data, both slices of `payload`. `None` if it is none of ours.
+pub(super) fn decode(payload: &Bytes) -> Option<(&str, Bytes)> {
     let length = usize::from(*payload.first()?);
     let kind = std::str::from_utf8(payload.get(1..=length)?).ok()?;
     Some((kind, payload.slice(1 + length..)))
@@ -80,6 +81,8 @@ pub fn decode(payload: &Bytes) -> Option<(&str, Bytes)> {
 pub(super) struct Outbox {
     next: Seq,
     payloads: Vec<Bytes>,
+    /// Length of `payloads`.
+    bytes: usize,
 }
 
 #[derive(Serialize)]
@@ -90,28 +93,36 @@ struct Framed<'a, T> {
     body: &'a T,
 }
 
+/// Writes an event as it lies in the log: `type`, `sequence_number` and the fields of `body`.
+pub(super) fn encode<T: Serialize>(kind: &str, seq: Seq, body: &T) -> Result<Bytes, Error> {
+    let length = u8::try_from(kind.len()).map_err(Error::internal)?;
+    let mut payload = Vec::with_capacity(USUAL_BYTES);
+    payload.push(length);
+    payload.extend_from_slice(kind.as_bytes());
+    let framed = Framed { r#type: kind, sequence_number: seq.get(), body };
+    serde_json::to_writer(&mut payload, &framed).map_err(Error::internal)?;
+    Ok(payload.into())
+}
+
 impl Outbox {
     /// Without events; the first one will be `next`.
     pub(super) fn new(next: Seq) -> Self {
-        Self { next, payloads: Vec::new() }
+        Self { next, payloads: Vec::new(), bytes: 0 }
     }
 
-    /// Writes an event: `type`, `sequence_number` and the fields of `body`.
+    /// Writes the next event.
     pub(super) fn push<T: Serialize>(&mut self, kind: &str, body: &T) -> Result<(), Error> {
-        let length = u8::try_from(kind.len()).map_err(Error::internal)?;
-        let mut payload = Vec::with_capacity(USUAL_BYTES);
-        payload.push(length);
-        payload.extend_from_slice(kind.as_bytes());
-        let framed = Framed { r#type: kind, sequence_number: self.next.get(), body };
-        serde_json::to_writer(&mut payload, &framed).map_err(Error::internal)?;
-        self.payloads.push(payload.into());
+        let payload = encode(kind, self.next, body)?;
+        self.bytes += payload.len();
+        self.payloads.push(payload);
         self.next = self.next.next();
         Ok(())
     }
 
     /// Takes the last event back, as if it had not been pushed.
     pub(super) fn retract(&mut self) {
-        if self.payloads.pop().is_some() {
+        if let Some(payload) = self.payloads.pop() {
+            self.bytes -= payload.len();
             self.next = Seq::new(self.next.get().saturating_sub(1));
         }
     }
@@ -120,12 +131,18 @@ impl Outbox {
         self.payloads.len()
     }
 
+    /// How many bytes the events have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.payloads.is_empty()
     }
 
     /// Takes all events out; the next one goes on with the number after the last.
     pub(super) fn take(&mut self) -> Vec<Bytes> {
+        self.bytes = 0;
         std::mem::take(&mut self.payloads)
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::json::Node;
+use crate::runs::compact;
 use crate::runs::event::{decode, kind};
 use crate::runs::output::{Effect, Output};
 
@@ -19,8 +20,15 @@ pub(super) struct Fold {
 }
 
 impl Fold {
-    /// Takes in the next event. A piece of an item whose beginning was evicted is left out.
+    /// Takes in the next entry. A piece of an item whose beginning was evicted is left out.
     pub(super) fn apply(&mut self, payload: &Bytes) -> Result<(), Error> {
+        for event in compact::payloads(payload)? {
+            self.apply_event(&event)?;
+        }
+        Ok(())
+    }
+
+    fn apply_event(&mut self, payload: &Bytes) -> Result<(), Error> {
         let (kind, data) =
             decode(payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
         match kind {

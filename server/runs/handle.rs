@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tidemark_store::{Head, LogId, ReadLimit, Seq, Store, UnixMillis};
+use tidemark_store::{Close, Head, LogId, ReadLimit, Seq, Store, UnixMillis};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Principal;
@@ -30,6 +31,9 @@ use crate::telemetry::RunMeters;
 /// The log that a malformed id is looked up as: no id source makes it.
 const NO_LOG: LogId = LogId::from_bytes([0; 16]);
 
+/// The most merges at once, each of some MiB: they share the processors with everything else.
+const MERGES_AT_ONCE: usize = 2;
+
 /// All responses: creates, finds, reads and stops them. Clones share the same responses.
 #[derive(Clone, Debug)]
 pub struct Runs(pub(super) Arc<Shared>);
@@ -44,6 +48,8 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) meters: RunMeters,
     pub(super) live: Arc<Live>,
+    /// The right to hold the events of a log in memory and to merge them.
+    pub(super) merging: Semaphore,
     /// No new responses.
     pub(super) draining: CancellationToken,
     /// Runs that are still there must end.
@@ -81,11 +87,14 @@ struct Carrier {
 }
 
 impl Shared {
-    /// When a response that ends now may be purged; absent = never (D-25).
-    pub(super) fn expiry(&self, store: bool) -> Option<UnixMillis> {
-        let retention = &self.options.retention;
-        let kept = if store { retention.responses } else { retention.unstored };
-        kept.map(|kept| UnixMillis(self.clock.now().0.saturating_add(millis(kept))))
+    /// The end of the log of a response that ends now: how long its events are kept, and how long all of it (D-25).
+    pub(super) fn close(&self, store: bool) -> Close {
+        let (retention, now) = (&self.options.retention, self.clock.now());
+        let at = |kept| UnixMillis(now.0.saturating_add(millis(kept)));
+        let expires_at = if store { retention.responses } else { retention.unstored }.map(at);
+        // What goes soon after is not worth the work.
+        let compacts_at = retention.events.map(at).filter(|at| expires_at.is_none_or(|end| *at < end));
+        Close { compacts_at, expires_at }
     }
 }
 
@@ -108,6 +117,7 @@ impl Runs {
             options,
             meters,
             live,
+            merging: Semaphore::new(MERGES_AT_ONCE),
             draining: CancellationToken::new(),
             halt: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -177,7 +187,7 @@ impl Runs {
         let found = self.look_up(principal, id).await?;
         let attachment = self.0.live.find(found.id.log()).map(|run| run.attach());
         let reader = Reader::open(&self.0, found.id, after, on_gap, attachment).await?;
-        reader.check(&found.head)?;
+        reader.check(&found.head).await?;
         Ok(reader)
     }
 

@@ -1,9 +1,10 @@
 //! The writes of this room.
 //!
-//! It owns that each is counted: how many events, how long they took to become durable, how responses end. It must never decide
+//! It owns that each is counted: how many events, how long they took to become durable, how responses end, how often logs are
+//! compacted. It must never decide
 //! what is written.
 
-use tidemark_store::{Append, Head, NewLog, WriteError};
+use tidemark_store::{Append, Compact, Head, NewLog, WriteError};
 use tokio::time::Instant;
 
 use crate::runs::handle::Shared;
@@ -32,6 +33,16 @@ impl Shared {
         if let Some(status) = Status::from_byte(head.status).filter(|_| head.frontier.closed) {
             self.meters.ended.increment(status.name());
         }
+        Ok(head)
+    }
+
+    /// Puts merged events into the place of others.
+    ///
+    /// # Errors
+    /// Those of [`Store::compact`](tidemark_store::Store::compact).
+    pub(super) async fn compact(&self, compact: Compact) -> Result<Head, WriteError> {
+        let head = self.store.compact(compact).await?;
+        self.meters.compactions.increment();
         Ok(head)
     }
 

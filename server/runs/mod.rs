@@ -9,6 +9,7 @@
 
 mod adopt;
 mod chain;
+mod compact;
 mod compose;
 mod create;
 mod document;
@@ -45,13 +46,13 @@ mod tests;
 
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
 pub use create::Created;
-pub use event::{Event, decode};
+pub use event::Event;
 pub use handle::{Runs, Snapshot};
 pub use id::ResponseId;
 pub use input::{InputItem, InputPage, InputQuery, Order};
 pub use list::ResponsePage;
 pub use models::Models;
 pub use options::{OnRestart, Options, Retention};
-pub use reader::{Delivery, Gap, HEARTBEAT, OnGap, Reader};
+pub use reader::{Delivery, Gap, HEARTBEAT, OnGap, Reader, events_of};
 pub use request::MAX_INPUT_CHARS;
 pub use status::{Cancelled, Incomplete, Status};

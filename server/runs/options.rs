@@ -49,6 +49,9 @@ impl Default for Options {
 /// How long a response is kept after its end (D-25).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
+    /// Of the single events; then they are merged as far as a reader from the start allows. Absent = as long as the response.
+    /// Default 24 h.
+    pub events: Option<Duration>,
     /// Of a stored response; absent = for ever. Default 30 days.
     pub responses: Option<Duration>,
     /// Of an unstored one; absent = for ever. Default 10 min.
@@ -57,7 +60,7 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { responses: Some(30 * DAY), unstored: Some(Duration::from_secs(600)) }
+        Self { events: Some(DAY), responses: Some(30 * DAY), unstored: Some(Duration::from_secs(600)) }
     }
 }
 

@@ -7,12 +7,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_store::{Head, Lost, ReadError, ReadLimit, Seq, Tail};
+use tidemark_store::{Batch, Entry, Head, Lost, ReadError, ReadLimit, Seq, Tail};
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::alarm::Alarm;
 use crate::error::Error;
+use crate::runs::compact::{self, Position, Refusal};
 use crate::runs::event::Event;
 use crate::runs::faults;
 use crate::runs::handle::Shared;
@@ -46,7 +47,8 @@ pub struct Gap {
 pub enum Delivery {
     /// The next events.
     Events {
-        /// In order: 1 to 64, at most 64 KiB unless the first alone is larger.
+        /// In order: 1 to 64 entries of the log, at most 64 KiB unless the first alone is larger. A merged entry is an event for each
+        /// part that grew.
         events: Vec<Event>,
         /// The highest durable seq at that moment.
         committed: Seq,
@@ -66,7 +68,7 @@ pub struct Reader {
     shared: Arc<Shared>,
     id: ResponseId,
     tail: Tail,
-    after: Option<Seq>,
+    position: Position,
     on_gap: OnGap,
     gap: Option<Gap>,
     heartbeat: Alarm,
@@ -91,7 +93,8 @@ impl Reader {
             shared: Arc::clone(shared),
             id,
             tail,
-            after,
+            // Whoever has nothing has nothing.
+            position: Position { after, exact: after.is_none() },
             on_gap,
             gap: None,
             heartbeat: Alarm::new(Instant::now() + HEARTBEAT),
@@ -103,11 +106,22 @@ impl Reader {
     }
 
     /// Whether the reader can begin where it wants to, so that a refusal comes before the first message of a stream.
-    pub(super) fn check(&self, head: &Head) -> Result<(), Error> {
-        match head.check_position(self.after) {
+    pub(super) async fn check(&self, head: &Head) -> Result<(), Error> {
+        let begins = match head.check_position(self.position.after) {
+            // Only what was compacted can refuse a position that is not lost as a whole.
+            Ok(()) if head.generation > 0 && !self.position.exact => self.read_one().await,
+            other => other,
+        };
+        match begins {
             Err(ReadError::Lost(lost)) if self.may_skip(lost).is_some() => Ok(()),
             other => other.map_err(|error| faults::of_read(self.id, error)),
         }
+    }
+
+    async fn read_one(&self) -> Result<(), ReadError> {
+        let limit = ReadLimit { entries: 1, ..ReadLimit::default() };
+        let batch = self.shared.store.read(self.id.log(), self.position.after, limit).await?;
+        self.events(&batch).map(drop)
     }
 
     /// The response that is read.
@@ -133,8 +147,9 @@ impl Reader {
 
     async fn pull(&mut self) -> Result<Option<Delivery>, Error> {
         loop {
-            let batch = match self.shared.store.read(self.id.log(), self.after, ReadLimit::default()).await {
-                Ok(batch) => batch,
+            let read = self.shared.store.read(self.id.log(), self.position.after, ReadLimit::default()).await;
+            let (batch, events) = match read.and_then(|batch| Ok((self.events(&batch)?, batch))) {
+                Ok((events, batch)) => (batch, events),
                 Err(ReadError::Lost(lost)) => {
                     self.skip(lost)?;
                     continue;
@@ -143,9 +158,8 @@ impl Reader {
             };
             let committed = batch.frontier.committed;
             if let Some(last) = batch.entries.last() {
-                let events = batch.entries.iter().map(Event::from_entry).collect::<Result<Vec<_>, _>>()?;
                 self.ended = batch.frontier.closed && last.seq == committed;
-                self.after = Some(last.seq);
+                self.position = Position { after: Some(last.seq), exact: true };
                 return Ok(Some(Delivery::Events { events, committed, gap: self.gap.take() }));
             }
             if batch.frontier.closed {
@@ -157,16 +171,34 @@ impl Reader {
         }
     }
 
+    /// The events of a batch that was read from the position.
+    fn events(&self, batch: &Batch) -> Result<Vec<Event>, ReadError> {
+        let (mut events, mut position) = (Vec::with_capacity(batch.entries.len()), self.position);
+        for entry in &batch.entries {
+            events.extend(compact::events(entry, position).map_err(|refusal| match refusal {
+                Refusal::Broken(error) => ReadError::Broken(error.to_string()),
+                Refusal::Inside => ReadError::Lost(Lost {
+                    watermark: Some(entry.seq),
+                    earliest: entry.seq.next(),
+                    committed: batch.frontier.committed,
+                    rolled_back: false,
+                }),
+            })?);
+            position = Position { after: Some(entry.seq), exact: true };
+        }
+        Ok(events)
+    }
+
     /// Waits for more; a heartbeat if nothing came for too long.
     async fn wait(&mut self, committed: Seq) -> Result<Option<Delivery>, Error> {
         let frontier = tokio::select! {
             // What is in the log comes before a heartbeat or the end.
             biased;
-            frontier = self.tail.past(self.after) => frontier,
+            frontier = self.tail.past(self.position.after) => frontier,
             () = &mut self.closing => return Err(faults::draining()),
             () = self.heartbeat.gone_off() => return Ok(Some(Delivery::Heartbeat { committed })),
         };
-        let moved = frontier.committed >= Seq::after(self.after) || frontier.closed || frontier.gone;
+        let moved = frontier.committed >= Seq::after(self.position.after) || frontier.closed || frontier.gone;
         if !moved {
             // The store let go of the log while it is open: it has stopped.
             return Err(Error::internal("the store does not follow an open log any more"));
@@ -181,9 +213,21 @@ impl Reader {
     /// Goes on behind lost events, if the reader wants that.
     fn skip(&mut self, lost: Lost) -> Result<(), Error> {
         let Some(to) = self.may_skip(lost) else { return Err(faults::offset_lost(self.id, lost)) };
-        let from = self.gap.map_or_else(|| Seq::after(self.after), |gap| gap.from);
+        let from = self.gap.map_or_else(|| Seq::after(self.position.after), |gap| gap.from);
         self.gap = Some(Gap { from, to });
-        self.after = Some(to);
+        self.position = Position { after: Some(to), exact: true };
         Ok(())
     }
+}
+
+/// All events of an entry of a response's log, for whoever reads the log itself.
+///
+/// # Errors
+/// `internal` if the entry is none of ours.
+pub fn events_of(entry: &Entry) -> Result<Vec<Event>, Error> {
+    let start = Position { after: None, exact: true };
+    compact::events(entry, start).map_err(|refusal| match refusal {
+        Refusal::Inside => Error::internal("the start of an entry lies inside of it"),
+        Refusal::Broken(error) => error,
+    })
 }

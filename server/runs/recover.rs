@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tidemark_store::{Append, Close, Head, LogId, ReadError, ReadLimit, Seq, WriteError};
+use tidemark_store::{Append, Head, LogId, ReadError, ReadLimit, Seq, WriteError};
 
 use crate::auth::Principal;
 use crate::error::Error;
@@ -167,7 +167,7 @@ async fn last_append(shared: &Shared, id: ResponseId, head: &Head, fault: &Error
         expected_last: head.frontier.committed,
         status: Some(status.to_byte()),
         entries: outbox.take(),
-        close: Some(Close { compacts_at: None, expires_at: shared.expiry(document.store) }),
+        close: Some(shared.close(document.store)),
     })
 }
 

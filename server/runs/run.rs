@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_store::{Append, Close, Head, Seq, WriteError};
+use tidemark_store::{Append, Head, Seq, WriteError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::backends::{Backend, Finish, Generation};
 use crate::error::Error;
 use crate::json;
+use crate::runs::compact::{Compactor, Load};
 use crate::runs::compose::{Composer, Stop};
 use crate::runs::document::Document;
 use crate::runs::event::{Outbox, kind};
@@ -47,7 +48,8 @@ pub(super) struct Run {
     store: bool,
     composer: Composer,
     outbox: Outbox,
-    /// Where the log stands, as of the last append.
+    compactor: Compactor,
+    /// Where the log stands, as of the last append or compaction.
     head: Head,
     status: Status,
     /// When it was asked for; absent once there was output.
@@ -78,6 +80,7 @@ impl Run {
     ) -> Self {
         let composer = Composer::new(Arc::clone(&shared.clock), shared.options.max_output_bytes, id);
         let outbox = Outbox::new(head.frontier.committed.next());
+        let compactor = Compactor::new(&shared, id.log(), &head);
         let grace = document.needs_reader().then_some(shared.options.disconnect_grace);
         let fault = Fault::clone(&doorstep.fault);
         let outside = Outside::new(doorstep, grace, shared.options.max_time, &shared.halt);
@@ -88,6 +91,7 @@ impl Run {
             store: document.store,
             composer,
             outbox,
+            compactor,
             head,
             status,
             silent_since: Some(Instant::now()),
@@ -153,13 +157,19 @@ impl Run {
 
     async fn follow(&mut self, feed: &mut Feed) -> Result<(), Error> {
         loop {
+            // While the log has no room the backend waits (D-19).
+            let held_up = self.must_wait();
             let flow = tokio::select! {
                 event = self.outside.next() => self.hear(event),
-                () = feed.ready() => self.compose(feed)?,
-                () = std::future::ready(()), if !self.outbox.is_empty() => Flow::Go,
+                merged = self.compactor.done() => {
+                    self.merged(merged);
+                    continue;
+                }
+                () = feed.ready(), if !held_up => self.compose(feed)?,
+                () = std::future::ready(()), if !held_up && !self.outbox.is_empty() => Flow::Go,
             };
             match flow {
-                Flow::Go if self.outbox.is_empty() => {}
+                Flow::Go if held_up || self.outbox.is_empty() => {}
                 Flow::Go => {
                     if !feed.fill_during(self.append(None)).await? {
                         return Ok(());
@@ -168,6 +178,24 @@ impl Run {
                 Flow::End(ending) => return self.finish(ending).await,
                 Flow::Leave => return Ok(()),
             }
+        }
+    }
+
+    fn pending(&self) -> Load {
+        Load { entries: self.outbox.len() as u64, bytes: self.outbox.bytes() as u64 }
+    }
+
+    /// Whether what is to be appended would push out what can still be merged.
+    fn must_wait(&mut self) -> bool {
+        let pending = self.pending();
+        self.compactor.must_wait(&self.head, pending)
+    }
+
+    /// Takes note of where the log stands after a compaction.
+    fn merged(&mut self, head: Option<Head>) {
+        // An append that was committed after the compaction knows of it.
+        if let Some(head) = head.filter(|head| head.generation > self.head.generation) {
+            self.head = head;
         }
     }
 
@@ -231,6 +259,10 @@ impl Run {
         }
         self.composer.end(&ending, &mut self.outbox)?;
         self.push_object(ending.event(), ending.status(), ending.error())?;
+        while self.must_wait() {
+            let merged = self.compactor.done().await;
+            self.merged(merged);
+        }
         self.append(Some(ending.status())).await.map(drop)
     }
 
@@ -238,17 +270,19 @@ impl Run {
     async fn append(&mut self, ending: Option<Status>) -> Result<bool, Error> {
         // Every append but the last of a run that was queued leaves the response in progress.
         let status = ending.unwrap_or(Status::InProgress);
+        let load = self.pending();
         let append = Append {
             id: self.id.log(),
             epoch: self.shared.store.epoch(),
             expected_last: self.head.frontier.committed,
             status: Some(status.to_byte()),
             entries: self.outbox.take(),
-            close: ending.map(|_| Close { compacts_at: None, expires_at: self.shared.expiry(self.store) }),
+            close: ending.map(|_| self.shared.close(self.store)),
         };
         match self.shared.append(append).await {
             Ok(head) => {
                 self.head = head;
+                self.compactor.appended(load);
                 self.status = status;
                 self.note_output();
                 Ok(true)

@@ -25,6 +25,8 @@ pub struct RunMeters {
     pub recovered: Counter,
     /// Responses of an earlier process that could not be ended.
     pub unrecovered: Counter,
+    /// Stretches of events that were replaced by merged ones.
+    pub compactions: Counter,
     /// Responses that were removed at the end of their retention.
     pub swept: Counter,
 }

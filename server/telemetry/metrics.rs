@@ -122,6 +122,11 @@ impl Figures {
             &runs.unrecovered,
         )?;
         page.counter(
+            "compactions",
+            "Stretches of events that were replaced by merged ones",
+            &runs.compactions,
+        )?;
+        page.counter(
             "responses_swept",
             "Responses that were removed at the end of their retention",
             &runs.swept,

@@ -190,7 +190,7 @@ async fn an_unknown_model_makes_no_response() {
 
 #[tokio::test(start_paused = true)]
 async fn retention_counts_from_the_end_and_the_sweeper_removes() {
-    let retention = Retention { responses: Some(SECOND * 3000), unstored: Some(SECOND * 100) };
+    let retention = Retention { events: None, responses: Some(SECOND * 3000), unstored: Some(SECOND * 100) };
     let options = Options { retention, ..Options::default() };
     let room = room_with([Act::Wait(SECOND * 50), text("x"), stop()], options, Caps::default());
     let stored = room.run(request()).await;

@@ -368,8 +368,14 @@ impl Head {
 /// How much a store holds, for its operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Length of what was written and not removed yet, in bytes.
+    /// Length of what was written and has not left the disk yet, in bytes.
     pub log_bytes: u64,
+    /// About how much of that is live, in bytes: can still be asked for.
+    pub live_bytes: u64,
+    /// In how many files it lies.
+    pub segments: u64,
+    /// Length of what has left the disk since the store was opened, in bytes.
+    pub cleaned_bytes: u64,
     /// How far what is derived from the log is behind it, in bytes.
     pub index_lag_bytes: u64,
     /// Logs that memory holds.
@@ -408,8 +414,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     async fn append(&self, append: Append) -> Result<Head, WriteError>;
 
     /// Puts entries into the place of others, as one step. Neither the epoch nor the position of a writer matters, and appends go
-    /// on meanwhile: numbers, `committed` and the watermark stay, the generation goes up by one. Who reads at the moment may get
-    /// either the old entries or the new ones.
+    /// on meanwhile: numbers, `committed` and the watermark stay, the generation goes up by one. A read that is under way may
+    /// still get old entries; one that begins afterwards gets the new ones only.
     ///
     /// # Errors
     /// [`WriteError::NotFound`], [`WriteError::Invalid`], [`WriteError::Poisoned`]; [`WriteError::Changed`] if the generation has

@@ -139,7 +139,8 @@ impl Store for MemoryStore {
     fn usage(&self) -> Usage {
         let logs = &self.state().logs;
         let log_bytes = logs.values().map(|log| log.retained.bytes()).sum();
-        Usage { log_bytes, index_lag_bytes: 0, logs_in_memory: logs.len() as u64 }
+        let logs_in_memory = logs.len() as u64;
+        Usage { log_bytes, live_bytes: log_bytes, logs_in_memory, ..Usage::default() }
     }
 
     fn caps(&self) -> Caps {

@@ -50,6 +50,11 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// The same frame in memory of its own, so that what it was read from can go.
+    pub(crate) fn alone(&self) -> Self {
+        Self { payload: Bytes::copy_from_slice(&self.payload), ..*self }
+    }
+
     pub(crate) fn len(&self) -> usize {
         HEADER_BYTES + self.payload.len()
     }
@@ -113,6 +118,12 @@ pub(crate) fn decode(bytes: &Bytes, lsn: Lsn) -> Option<Frame> {
     })
 }
 
+/// The frame at the start of `bytes`, wherever it lay in the log; `None` if there is no good one.
+pub(crate) fn decode_anywhere(bytes: &Bytes) -> Option<Frame> {
+    let (_, _, lsn, _) = header(bytes)?;
+    decode(bytes, lsn)
+}
+
 fn header(bytes: &[u8]) -> Option<(u32, u32, Lsn, u32)> {
     let (header, _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
     let mut fields = header.chunks_exact(4).filter_map(|field| field.try_into().ok().map(u32::from_le_bytes));
@@ -153,6 +164,7 @@ mod tests {
             prop_assert_eq!((frame.kind, frame.durable, frame.len()), (kind, durable, bytes.len()));
             prop_assert_eq!(&frame.payload[..], &payload[..]);
             prop_assert!(decode(&bytes, lsn.plus(1)).is_none());
+            prop_assert_eq!(decode_anywhere(&bytes).map(|frame| frame.lsn), Some(lsn));
             let mut damaged = bytes.to_vec();
             let at = at.index(damaged.len());
             damaged[at] ^= 1 << bit;

@@ -83,6 +83,9 @@ impl Shared {
             delta.add_origin(&stored.origin);
         }
         let mut state = log.state();
+        for rewritten in rewritten.iter().filter(|rewritten| rewritten.merges) {
+            state.tail.forget_through(&self.logs.tails, rewritten.extent.last);
+        }
         state.unindexed.drain(..new.len());
         state.rewritten.drain(..rewritten.len());
         state.rewriting = state.rewriting.saturating_sub(rewritten.len());

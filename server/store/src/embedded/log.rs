@@ -209,6 +209,16 @@ impl TailBuffer {
         self.entries.clear();
     }
 
+    /// Forgets the entries up to `through`: they read differently now.
+    pub(crate) fn forget_through(&mut self, pool: &AtomicUsize, through: Seq) {
+        while self.entries.front().is_some_and(|entry| entry.seq <= through) {
+            let Some(entry) = self.entries.pop_front() else { break };
+            let cost = entry.payload.len() + TAIL_ENTRY_OVERHEAD;
+            self.bytes -= cost;
+            pool.fetch_sub(cost, Ordering::Relaxed);
+        }
+    }
+
     /// The entries from `from` on, or `None` if the tail begins later.
     pub(crate) fn from(&self, from: Seq) -> Option<impl Iterator<Item = &Entry>> {
         let first = self.entries.front()?.seq;
@@ -374,6 +384,8 @@ mod tests {
         let newest: Vec<u64> = tail.from(Seq::new(998)).unwrap().map(|entry| entry.seq.get()).collect();
         assert_eq!(newest, [998, 999]);
         assert_eq!(tail.from(Seq::new(1000)).unwrap().count(), 0);
+        tail.forget_through(&pool, Seq::new(998));
+        assert!(tail.from(Seq::new(998)).is_none() && tail.from(Seq::new(999)).is_some());
         tail.push(&pool, Seq::new(1000), bytes(MAX_TAIL_BYTES));
         assert!(tail.from(Seq::new(1000)).is_none(), "an entry above the bound is read from disk");
         assert_eq!(pool.load(Ordering::Relaxed), 0);

@@ -14,7 +14,9 @@
 
 mod blob;
 mod change;
+mod cleaner;
 mod codec;
+mod copier;
 mod frame;
 mod index;
 mod indexer;
@@ -30,6 +32,7 @@ mod shared;
 mod space;
 mod standing;
 mod store;
+mod stub;
 mod threads;
 mod writer;
 
@@ -49,13 +52,20 @@ pub struct Options {
     pub durability: Durability,
     /// The limits of every log.
     pub caps: Caps,
+    /// A segment of the log takes nothing more when it is this long, in bytes. Space is given back by the segment.
+    pub segment_bytes: u64,
     /// How much memory sled may use to hold parts of the index, in bytes.
     pub index_cache_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durability: Durability::Sync, caps: Caps::default(), index_cache_bytes: 64 << 20 }
+        Self {
+            durability: Durability::Sync,
+            caps: Caps::default(),
+            segment_bytes: 64 << 20,
+            index_cache_bytes: 64 << 20,
+        }
     }
 }
 

@@ -115,15 +115,14 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
             .map_err(OpenError::io("make a segment in", &layout.log()))?;
         found = segment::list(&layout.log())?;
     }
-    let end = log_end(&found);
-    let (index, covered) = open_index(&layout, &options, end)?;
+    let (index, covered) = open_index(&layout, &options, &found)?;
     match replay(&layout, options, index, covered, &found)? {
         Replayed::Done(opened) => Ok(opened.with_lock(lock)),
         Replayed::IndexIsWrong(index) => {
             tracing::warn!("the index does not fit the log; it is made anew");
             drop(index);
             remove_index(&layout)?;
-            let (index, covered) = open_index(&layout, &options, end)?;
+            let (index, covered) = open_index(&layout, &options, &found)?;
             match replay(&layout, options, index, covered, &found)? {
                 Replayed::Done(opened) => Ok(opened.with_lock(lock)),
                 Replayed::IndexIsWrong(_) => Err(OpenError::Damaged {
@@ -139,11 +138,17 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
 
 /// Where the last byte of the log lies.
 fn log_end(found: &[Found]) -> Lsn {
-    found.last().map_or(Lsn(0), |last| Lsn(last.base.0.saturating_add(last.length)))
+    found.last().map_or(Lsn(0), |last| last.end)
+}
+
+/// From where on nothing of the log has left the disk: what an index may be behind by.
+fn whole_from(found: &[Found]) -> Lsn {
+    let stubs = found.iter().rev().find(|segment| segment.is_stub).map(|stub| stub.end);
+    stubs.or_else(|| found.first().map(|first| first.base)).unwrap_or_default()
 }
 
 fn is_empty(found: &[Found]) -> bool {
-    found.iter().all(|segment| segment.length <= segment::HEADER_BYTES)
+    found.iter().all(|segment| segment.end.since(segment.base) <= segment::HEADER_BYTES)
 }
 
 fn remove_index(layout: &Layout) -> Result<(), OpenError> {
@@ -163,15 +168,23 @@ pub(crate) fn forget_index(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// The index, or an empty one if the one there is of no use.
-fn open_index(layout: &Layout, options: &Options, end: Lsn) -> Result<(Index, Option<Covered>), OpenError> {
+fn open_index(
+    layout: &Layout,
+    options: &Options,
+    found: &[Found],
+) -> Result<(Index, Option<Covered>), OpenError> {
+    let (whole, end) = (whole_from(found), log_end(found));
     let existed = layout.index().join("db").exists();
     let opened = Index::open(&layout.index(), options.index_cache_bytes).and_then(|index| {
         let covered = index.covered()?;
         Ok((index, covered))
     });
     let why = match opened {
-        Ok((index, Some(covered))) if covered.lsn <= end => return Ok((index, Some(covered))),
-        Ok((_, Some(_))) => "it is ahead of the log".to_owned(),
+        Ok((index, Some(covered))) if (whole..=end).contains(&covered.lsn) => {
+            return Ok((index, Some(covered)));
+        }
+        Ok((_, Some(covered))) if covered.lsn > end => "it is ahead of the log".to_owned(),
+        Ok((_, Some(_))) => "it is older than segments that have left the disk".to_owned(),
         Ok((_, None)) => "it does not say what it covers".to_owned(),
         Err(error) => error.to_string(),
     };
@@ -213,7 +226,7 @@ fn replay(
     // With nothing known of an earlier process, the careful guess is that it did not sync.
     let durability = if is_empty(found) { Durability::Sync } else { Durability::Os };
     let known = covered.unwrap_or(Covered { lsn: oldest, epoch: 0, durability });
-    let segments = Segments::new(layout.log(), found.iter().map(|found| found.base));
+    let segments = Segments::new(layout.log(), found);
     let before = newest_opening(&segments, found, known)?;
     let epoch = before.epoch + 1;
     let opened = Covered { lsn: known.lsn, epoch, durability: options.durability };
@@ -230,7 +243,7 @@ fn replay(
 /// The last opening that the log or the index knows of.
 fn newest_opening(segments: &Segments, found: &[Found], known: Covered) -> Result<Covered, OpenError> {
     let mut newest = known;
-    for segment in from_covered(found, known.lsn) {
+    for segment in from_covered(found, known.lsn).filter(|segment| !segment.is_stub) {
         for frame in Scan::open(segments, segment.base, known.lsn)? {
             if frame.kind == KIND_OPEN
                 && let Ok(Change::Open { epoch, durability }) = Change::read(frame.kind, &frame.payload)

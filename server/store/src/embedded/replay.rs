@@ -19,6 +19,7 @@ use super::log::{OriginAt, Pin, Stored};
 use super::rewrite::{Look, Range, rewritten};
 use super::segment::{Found, Scan};
 use super::shared::{Cell, Shared, Work};
+use super::stub;
 use super::writer::{Effect, extent_of, new_stored, show};
 use crate::api::{ReadError, Version, WriteError};
 use crate::types::{LogId, Seq};
@@ -37,7 +38,7 @@ pub(crate) struct Replay<'a> {
 }
 
 pub(crate) fn from_covered(found: &[Found], covered: Lsn) -> impl Iterator<Item = &Found> {
-    found.iter().filter(move |segment| segment.base.0.saturating_add(segment.length) > covered.0)
+    found.iter().filter(move |segment| segment.end > covered)
 }
 
 impl<'a> Replay<'a> {
@@ -53,6 +54,14 @@ impl<'a> Replay<'a> {
         let mut end = self.covered;
         for segment in from_covered(found, self.covered) {
             let path = self.shared.segments.path(segment.base);
+            if segment.is_stub {
+                for frame in stub::read(&path)? {
+                    self.apply(&frame)
+                        .map_err(|problem| damaged(&path, frame.lsn, segment.base, problem.to_string()))?;
+                }
+                end = segment.end;
+                continue;
+            }
             let mut scan = Scan::open(&self.shared.segments, segment.base, self.covered)?;
             while let Some(frame) = scan.next() {
                 self.apply(&frame)

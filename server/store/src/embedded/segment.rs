@@ -3,30 +3,29 @@
 //! It owns their names, headers and order, and reading frames back by position. It must never know what a frame says.
 //!
 //! A file is named after the LSN of its first byte, in 20 digits. It begins with 32 bytes: `TIDEMARK`, the version of the format,
-//! the LSN again, and a CRC32C over these. Frames follow without gaps.
+//! the LSN again, and a CRC32C over these. Frames follow without gaps. Where segments have left the disk a [`stub`] stands for
+//! them, but for the oldest ones: so that a file that is missing is found out.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use super::OpenError;
 use super::frame::{self, Frame, Lsn};
-
-/// A segment takes no further group when it is this long, in bytes.
-pub(crate) const SEGMENT_BYTES: u64 = 64 << 20;
+use super::stub;
 
 /// The length of a segment's header, in bytes.
 pub(crate) const HEADER_BYTES: u64 = 32;
 
 /// The version of the format that this code reads and writes.
-const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
-const MAGIC: &[u8; 8] = b"TIDEMARK";
+pub(crate) const MAGIC: &[u8; 8] = b"TIDEMARK";
 
 /// How many files are kept open for reading.
 const MAX_OPEN_FILES: usize = 256;
@@ -67,72 +66,144 @@ pub(crate) fn create(dir: &Path, base: Lsn) -> io::Result<File> {
 #[derive(Debug)]
 pub(crate) struct Segments {
     dir: PathBuf,
-    bases: Mutex<BTreeMap<Lsn, Option<Arc<File>>>>,
+    segments: Mutex<BTreeMap<Lsn, Known>>,
+}
+
+/// A segment that is known.
+#[derive(Debug, Default)]
+struct Known {
+    /// Where it ends; absent for the newest one.
+    end: Option<Lsn>,
+    is_stub: bool,
+    file: Option<Arc<File>>,
 }
 
 /// A file of the log, as found at the start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
     pub(crate) base: Lsn,
-    pub(crate) length: u64,
+    /// Where the part of the log ends that it stands for.
+    pub(crate) end: Lsn,
+    pub(crate) is_stub: bool,
+}
+
+/// A segment that takes no more frames.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) base: Lsn,
+    pub(crate) end: Lsn,
+}
+
+impl Sealed {
+    pub(crate) fn holds(&self, lsn: Lsn) -> bool {
+        (self.base..self.end).contains(&lsn)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.end.since(self.base)
+    }
 }
 
 /// Lists the segments of `dir` and checks that each begins where the one before it ends.
 ///
-/// A last file that is too short to hold its header was being made when the process died; it is removed.
+/// A last file that is too short to hold its header was being made when the process died; it is removed. So is what a stub stands
+/// for, and a stub that was not finished.
 pub(crate) fn list(dir: &Path) -> Result<Vec<Found>, OpenError> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(OpenError::io("list", dir))? {
-        let entry = entry.map_err(OpenError::io("list", dir))?;
-        let name = entry.file_name();
-        let base =
-            name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|digits| digits.parse().ok());
-        let Some(base) = base else { continue };
-        let length = entry.metadata().map_err(OpenError::io("read the size of", &entry.path()))?.len();
-        found.push(Found { base: Lsn(base), length });
-    }
-    found.sort_unstable_by_key(|found| found.base);
-    if let Some(last) = found.last().copied()
-        && last.length <= HEADER_BYTES
-        && !header_is_good(dir, last.base)?
+    let mut files = files(dir)?;
+    if let Some((base, length)) = files.last().copied()
+        && length <= HEADER_BYTES
+        && header_of(dir, base, length)?.is_none()
     {
-        let path = dir.join(file_name(last.base));
-        fs::remove_file(&path).map_err(OpenError::io("remove", &path))?;
-        found.pop();
+        remove(&dir.join(file_name(base)))?;
+        files.pop();
     }
-    for (this, next) in found.iter().zip(found.iter().skip(1)) {
-        let end = this.base.plus(usize::try_from(this.length).unwrap_or(usize::MAX));
-        if end != next.base {
-            let path = dir.join(file_name(next.base));
-            let problem =
-                format!("the segment before it ends at {end}; a segment is missing or has been cut");
-            return Err(OpenError::Damaged { path, position: 0, problem });
-        }
-    }
-    for segment in &found {
-        if !header_is_good(dir, segment.base)? {
-            let path = dir.join(file_name(segment.base));
-            let problem = "its header is damaged, or of a version this program does not know".to_owned();
-            return Err(OpenError::Damaged { path, position: 0, problem });
+    let mut found: Vec<Found> = Vec::new();
+    for (base, length) in files {
+        let path = dir.join(file_name(base));
+        let damaged = |problem| OpenError::Damaged { path: path.clone(), position: 0, problem };
+        let Some(segment) = header_of(dir, base, length)? else {
+            return Err(match other_version(&path)? {
+                Some(found) => OpenError::OtherVersion { path: path.clone(), found, known: FORMAT_VERSION },
+                None => damaged("its header is damaged".to_owned()),
+            });
+        };
+        match found.last() {
+            Some(before) if before.is_stub && segment.end <= before.end => {
+                remove(&path)?;
+                continue;
+            }
+            Some(before) if before.end != base => {
+                let end = before.end;
+                return Err(damaged(format!(
+                    "the segment before it ends at {end}; a segment is missing or has been cut"
+                )));
+            }
+            _ => found.push(segment),
         }
     }
     Ok(found)
 }
 
-fn header_is_good(dir: &Path, base: Lsn) -> Result<bool, OpenError> {
-    let path = dir.join(file_name(base));
-    let file = File::open(&path).map_err(OpenError::io("open", &path))?;
-    let mut bytes = [0; HEADER_BYTES as usize];
-    match file.read_exact_at(&mut bytes, 0) {
-        Ok(()) => Ok(bytes == header(base)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(OpenError::io("read", &path)(error)),
+/// The files that are named like segments, with their lengths, in order. What was not finished is removed.
+fn files(dir: &Path) -> Result<Vec<(Lsn, u64)>, OpenError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(OpenError::io("list", dir))? {
+        let entry = entry.map_err(OpenError::io("list", dir))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.ends_with(stub::UNFINISHED) {
+            remove(&entry.path())?;
+        } else if let Some(base) = name.strip_suffix(".log").and_then(|digits| digits.parse().ok()) {
+            let length = entry.metadata().map_err(OpenError::io("read the size of", &entry.path()))?.len();
+            files.push((Lsn(base), length));
+        }
     }
+    files.sort_unstable();
+    Ok(files)
+}
+
+fn remove(path: &Path) -> Result<(), OpenError> {
+    fs::remove_file(path).map_err(OpenError::io("remove", path))
+}
+
+/// What the header of a file says, or `None` if that is not good.
+fn header_of(dir: &Path, base: Lsn, length: u64) -> Result<Option<Found>, OpenError> {
+    let path = dir.join(file_name(base));
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(&path)?.take(stub::HEADER_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(OpenError::io("read", &path))?;
+    if bytes.starts_with(&header(base)) {
+        return Ok(Some(Found { base, end: Lsn(base.0.saturating_add(length)), is_stub: false }));
+    }
+    Ok(stub::end_of(&bytes, base).map(|end| Found { base, end, is_stub: true }))
+}
+
+/// The version of the format if the header of a file is whole, but of another version.
+fn other_version(path: &Path) -> Result<Option<u32>, OpenError> {
+    let mut header = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut header));
+    read.map_err(OpenError::io("read", path))?;
+    let sum = header
+        .get(24..28)
+        .zip(header.get(..24))
+        .map(|(sum, fields)| sum == crc32c::crc32c(fields).to_le_bytes());
+    let version = header.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let is_ours = header.starts_with(MAGIC) && sum == Some(true);
+    Ok(version.filter(|version| is_ours && *version != FORMAT_VERSION))
 }
 
 impl Segments {
-    pub(crate) fn new(dir: PathBuf, bases: impl IntoIterator<Item = Lsn>) -> Self {
-        Self { dir, bases: Mutex::new(bases.into_iter().map(|base| (base, None)).collect()) }
+    pub(crate) fn new(dir: PathBuf, found: &[Found]) -> Self {
+        let known = |found: &Found| Known { end: Some(found.end), is_stub: found.is_stub, file: None };
+        let mut segments: BTreeMap<Lsn, Known> =
+            found.iter().map(|found| (found.base, known(found))).collect();
+        if let Some(mut newest) = segments.last_entry() {
+            newest.get_mut().end = None;
+        }
+        Self { dir, segments: Mutex::new(segments) }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -143,24 +214,88 @@ impl Segments {
         self.dir.join(file_name(base))
     }
 
-    /// Where the oldest segment begins.
-    pub(crate) fn first(&self) -> Option<Lsn> {
-        self.lock().keys().next().copied()
-    }
-
     /// Where the segment begins that holds `lsn`.
     pub(crate) fn base_of(&self, lsn: Lsn) -> Option<Lsn> {
-        self.lock().range(..=lsn).next_back().map(|(base, _)| *base)
+        self.lock().range(..=lsn).next_back().filter(|(_, known)| !known.is_stub).map(|(base, _)| *base)
+    }
+
+    /// How many segments there are, and how many bytes they hold if the newest ends at `end`. Stubs do not count.
+    pub(crate) fn count(&self, end: Lsn) -> (u64, u64) {
+        let segments = self.lock();
+        let data = segments.iter().filter(|(_, known)| !known.is_stub);
+        data.fold((0, 0), |(count, bytes), (base, known)| {
+            (count + 1, bytes + known.end.unwrap_or(end).since(*base))
+        })
+    }
+
+    /// The segments that take no more frames, oldest first.
+    pub(crate) fn sealed(&self) -> Vec<Sealed> {
+        self.list(false)
+    }
+
+    /// What stands for segments that have left the disk, oldest first.
+    pub(crate) fn stubs(&self) -> Vec<Sealed> {
+        self.list(true)
+    }
+
+    fn list(&self, is_stub: bool) -> Vec<Sealed> {
+        let segments = self.lock();
+        let known = segments.iter().filter(|(_, known)| known.is_stub == is_stub);
+        known.filter_map(|(base, known)| Some(Sealed { base: *base, end: known.end? })).collect()
+    }
+
+    /// Whether a part of the log between these positions lies in segments that are there, the one at `but` aside.
+    pub(crate) fn holds_any(&self, from: Lsn, to: Lsn, but: Lsn) -> bool {
+        let segments = self.lock();
+        let is_other = |base: &Lsn, known: &Known| !known.is_stub && *base != but;
+        let mut before = segments.range(..to).rev().filter(|(base, known)| is_other(base, known));
+        before.next().is_some_and(|(_, known)| known.end.is_none_or(|end| end > from))
     }
 
     /// Makes a new last segment.
     pub(crate) fn add(&self, base: Lsn) -> io::Result<Arc<File>> {
         let file = Arc::new(create(&self.dir, base)?);
-        self.lock().insert(base, Some(Arc::clone(&file)));
+        let mut segments = self.lock();
+        if let Some(mut newest) = segments.last_entry() {
+            newest.get_mut().end = Some(base);
+        }
+        segments.insert(base, Known { end: None, is_stub: false, file: Some(Arc::clone(&file)) });
         Ok(file)
     }
 
-    /// The frame of `length` bytes at `lsn`.
+    /// Lets a stub that holds these frames stand for `gone`, and for the stubs that it takes in.
+    pub(crate) fn replace(&self, gone: Sealed, taken_in: &[Sealed], tombstones: &[Frame]) -> io::Result<()> {
+        stub::write(&self.dir, &self.path(gone.base), gone, tombstones)?;
+        {
+            let mut segments = self.lock();
+            for stub in taken_in {
+                segments.remove(&stub.base);
+            }
+            segments.insert(gone.base, Known { end: Some(gone.end), is_stub: true, file: None });
+        }
+        for stub in taken_in.iter().filter(|stub| stub.base != gone.base) {
+            fs::remove_file(self.path(stub.base))?;
+        }
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Takes the oldest segments or stubs off the disk: all before `end`, oldest first.
+    pub(crate) fn remove_before(&self, end: Lsn) -> io::Result<()> {
+        loop {
+            let oldest = self.lock().first_key_value().map(|(base, known)| (*base, known.end));
+            let Some((base, Some(to))) = oldest else { break };
+            if to > end {
+                break;
+            }
+            fs::remove_file(self.path(base))?;
+            // Were a later one gone before this one, the log would have a hole.
+            File::open(&self.dir)?.sync_all()?;
+            self.lock().remove(&base);
+        }
+        Ok(())
+    }
+
+    /// The frame of `length` bytes at `lsn`. An error of kind `NotFound` says that its segment has left the disk.
     pub(crate) fn read(&self, lsn: Lsn, length: usize) -> io::Result<Frame> {
         let (base, file) = self.file_of(lsn)?;
         let mut bytes = vec![0; length];
@@ -172,21 +307,20 @@ impl Segments {
 
     /// The segment that holds `lsn`, opened.
     pub(crate) fn file_of(&self, lsn: Lsn) -> io::Result<(Lsn, Arc<File>)> {
-        let mut bases = self.lock();
-        let opened = bases.values().filter(|file| file.is_some()).count();
-        let (base, file) = bases
-            .range_mut(..=lsn)
-            .next_back()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no segment holds {lsn}")))?;
+        let mut segments = self.lock();
+        let opened = segments.values().filter(|known| known.file.is_some()).count();
+        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no segment holds {lsn}"));
+        let found = segments.range_mut(..=lsn).next_back().filter(|(_, known)| !known.is_stub);
+        let (base, known) = found.ok_or_else(missing)?;
         let base = *base;
-        if let Some(file) = file {
+        if let Some(file) = &known.file {
             return Ok((base, Arc::clone(file)));
         }
         let opened_now =
             Arc::new(OpenOptions::new().read(true).write(true).open(self.dir.join(file_name(base)))?);
-        *file = Some(Arc::clone(&opened_now));
+        known.file = Some(Arc::clone(&opened_now));
         if opened >= MAX_OPEN_FILES {
-            Self::close_one(&mut bases, base);
+            Self::close_one(&mut segments, base);
         }
         Ok((base, opened_now))
     }
@@ -197,15 +331,15 @@ impl Segments {
     }
 
     /// Closes the oldest opened file but `keep`: readers of old responses are rare.
-    fn close_one(bases: &mut BTreeMap<Lsn, Option<Arc<File>>>, keep: Lsn) {
-        let oldest = bases.iter_mut().find(|(base, file)| **base != keep && file.is_some());
-        if let Some((_, file)) = oldest {
-            *file = None;
+    fn close_one(segments: &mut BTreeMap<Lsn, Known>, keep: Lsn) {
+        let oldest = segments.iter_mut().find(|(base, known)| **base != keep && known.file.is_some());
+        if let Some((_, known)) = oldest {
+            known.file = None;
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Lsn, Option<Arc<File>>>> {
-        self.bases.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Lsn, Known>> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

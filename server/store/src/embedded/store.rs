@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
 use super::change::{MAX_INLINE_BYTES, Origin, Payload, Span};
+use super::cleaner::{Cleaner, Signal};
+use super::copier::Copier;
 use super::index::IndexError;
-use super::inspect::{self, Checked, Problem, Stats};
 use super::log::{Log, Pin};
 use super::read::{self, Looked, broken};
 use super::rewrite::{Kind, Look, PutSpans, Range};
@@ -35,6 +36,8 @@ pub struct EmbeddedStore {
     shared: Arc<Shared>,
     dir: PathBuf,
     commands: mpsc::Sender<Command>,
+    cleaner: Arc<Cleaner>,
+    signal: Arc<Signal>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -42,12 +45,16 @@ pub struct EmbeddedStore {
 struct Threads {
     writer: JoinHandle<()>,
     indexer: JoinHandle<()>,
+    cleaner: JoinHandle<()>,
+    signal: Arc<Signal>,
     _lock: File,
 }
 
 impl Threads {
     fn join(self) {
+        self.signal.stop();
         // A panic in there has poisoned the store.
+        let _ = self.cleaner.join();
         let _ = self.writer.join();
         let _ = self.indexer.join();
     }
@@ -73,8 +80,16 @@ impl EmbeddedStore {
         let writer = writer.map_err(OpenError::io("start a thread for", dir))?;
         let indexer =
             threads::start_indexer(Arc::clone(&shared)).map_err(OpenError::io("start a thread for", dir))?;
-        let threads = Mutex::new(Some(Threads { writer, indexer, _lock: opened.lock }));
-        Ok(Self { shared, dir: dir.to_owned(), commands, threads })
+        let signal = Arc::new(Signal::default());
+        let copier = Copier::new(Arc::clone(&shared), Arc::clone(&signal), commands.downgrade());
+        let cleaner = Arc::new(Cleaner::new(Arc::clone(&shared), Arc::clone(&signal), copier));
+        let cleaning = threads::start_cleaner(Arc::clone(&shared), Arc::clone(&cleaner));
+        let cleaning = cleaning.map_err(OpenError::io("start a thread for", dir))?;
+        let lock = opened.lock;
+        let threads =
+            Threads { writer, indexer, cleaner: cleaning, signal: Arc::clone(&signal), _lock: lock };
+        let threads = Mutex::new(Some(threads));
+        Ok(Self { shared, dir: dir.to_owned(), commands, cleaner, signal, threads })
     }
 
     /// Opens the store in `dir`, as [`Self::open`] does, if there is one.
@@ -97,21 +112,17 @@ impl EmbeddedStore {
         Ok(())
     }
 
-    /// Counts what the store in `dir` holds: it must not be open. Changes nothing, and takes some seconds for each million logs.
+    /// Gives back space now, as the store does by itself from time to time; returns how many segments have left the disk.
     ///
     /// # Errors
-    /// All of [`OpenError`].
-    pub fn stats(dir: &Path) -> Result<Stats, OpenError> {
-        inspect::stats(dir)
-    }
-
-    /// Reads everything in `dir` and compares the index with the log; the store must not be open. Changes nothing. `report` gets
-    /// each problem as it is found.
-    ///
-    /// # Errors
-    /// All of [`OpenError`]; [`OpenError::Damaged`] if the files do not even make one log.
-    pub fn check(dir: &Path, report: &mut dyn FnMut(Problem)) -> Result<Checked, OpenError> {
-        inspect::check(dir, report)
+    /// [`ReadError::Broken`].
+    pub async fn clean(&self) -> Result<usize, ReadError> {
+        let (shared, cleaner) = (Arc::clone(&self.shared), Arc::clone(&self.cleaner));
+        blocking(move || {
+            shared.catch_up();
+            cleaner.pass().map_err(|error| broken(&error))
+        })
+        .await
     }
 
     /// The logs of all owners: at most `limit`, with an id greater than `after`, in the order of ids.
@@ -238,8 +249,12 @@ impl Store for EmbeddedStore {
 
     fn usage(&self) -> Usage {
         let (end, index_lag_bytes) = self.shared.progress();
+        let (segments, log_bytes) = self.shared.segments.count(end);
         Usage {
-            log_bytes: self.shared.segments.first().map_or(0, |first| end.since(first)),
+            log_bytes,
+            live_bytes: self.shared.space.total(),
+            segments,
+            cleaned_bytes: self.signal.cleaned(),
             index_lag_bytes,
             // Open ones, those that are read, and those that the index does not have yet.
             logs_in_memory: self.shared.logs.len() as u64,

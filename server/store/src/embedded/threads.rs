@@ -1,4 +1,4 @@
-//! The two threads of a store. A panic in either poisons the store (D-24).
+//! The threads of a store. A panic in one of them poisons the store (D-24).
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,6 +7,7 @@ use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::mpsc;
 
+use super::cleaner::Cleaner;
 use super::shared::Shared;
 use super::writer::{Command, Writer};
 
@@ -38,6 +39,13 @@ pub(crate) fn start_indexer(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
         });
         shared.index_ended();
     })
+}
+
+/// Starts the cleaner. It ends when it is asked to, or the writer takes nothing more.
+pub(crate) fn start_cleaner(shared: Arc<Shared>, cleaner: Arc<Cleaner>) -> io::Result<JoinHandle<()>> {
+    Builder::new()
+        .name("tidemark-cleaner".to_owned())
+        .spawn(move || guarded(&shared, "the cleaner", || cleaner.run()))
 }
 
 fn guarded(shared: &Shared, name: &str, body: impl FnOnce()) {

@@ -16,7 +16,7 @@ use super::change::{self, Change, Durability, Origin, Payload, Purge};
 use super::frame::{self, Lsn};
 use super::log::{Extent, LogState, OriginAt, Pin, Rewritten, Stored};
 use super::rewrite::PutSpans;
-use super::segment::{self, SEGMENT_BYTES};
+use super::segment;
 use super::shared::{Cell, Chain, Seen, Shared, Work};
 use super::standing::Standing;
 use crate::api::{self, Version, WriteError};
@@ -143,7 +143,7 @@ impl Writer {
     }
 
     fn roll_if_full(&mut self) -> io::Result<()> {
-        if self.end.since(self.base) < SEGMENT_BYTES {
+        if self.end.since(self.base) < self.shared.options.segment_bytes {
             return Ok(());
         }
         self.file.sync_data()?;

@@ -16,6 +16,7 @@ use crate::embedded::index::IndexError;
 use crate::embedded::log::Stored;
 use crate::embedded::read::{Fault, read_extent, read_origin};
 use crate::embedded::segment::{Found, Scan};
+use crate::embedded::stub;
 use crate::types::{LogId, Seq};
 
 /// Something that is wrong with a store.
@@ -80,7 +81,7 @@ pub struct Checked {
 }
 
 /// Checks the store in `dir`; `report` gets each problem as it is found.
-pub(crate) fn check(dir: &Path, report: &mut dyn FnMut(Problem)) -> Result<Checked, OpenError> {
+pub(super) fn check(dir: &Path, report: &mut dyn FnMut(Problem)) -> Result<Checked, OpenError> {
     let parts = Parts::open(dir)?;
     // Nothing is written: neither the durability nor the epoch matters.
     let blobs = Blobs::new(parts.layout.blobs(), Durability::Sync, 0);
@@ -126,6 +127,10 @@ impl Check<'_> {
     fn segment(&mut self, segment: Found, mut against: Option<&mut Against<'_>>) -> Result<(), OpenError> {
         let is_newest = self.parts.found.last().is_some_and(|last| last.base == segment.base);
         let path = self.parts.segments.path(segment.base);
+        if segment.is_stub {
+            self.stub(&path, segment.base, against);
+            return Ok(());
+        }
         let mut scan = Scan::open(&self.parts.segments, segment.base, Lsn(0))?;
         loop {
             while let Some(frame) = scan.next() {
@@ -145,6 +150,21 @@ impl Check<'_> {
             self.problem(path.clone(), Some(position), problem, Remedy::Restore);
             if skipped.is_none() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// What stands for segments that have left the disk.
+    fn stub(&mut self, path: &Path, base: Lsn, mut against: Option<&mut Against<'_>>) {
+        match stub::read(path) {
+            Ok(frames) => {
+                for frame in &frames {
+                    self.frame(path, base, frame, against.as_deref_mut());
+                }
+            }
+            Err(error) => {
+                self.log_is_whole = false;
+                self.problem(path.to_owned(), None, error.to_string(), Remedy::Restore);
             }
         }
     }

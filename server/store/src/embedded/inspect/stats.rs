@@ -48,8 +48,9 @@ pub struct IndexStats {
 }
 
 /// Counts what is in the directory `dir`. Takes some seconds for each million logs.
-pub(crate) fn stats(dir: &Path) -> Result<Stats, OpenError> {
+pub(super) fn stats(dir: &Path) -> Result<Stats, OpenError> {
     let parts = Parts::open(dir)?;
+    let (segments, log_bytes) = size_of(&parts.layout.log())?;
     let (blobs, blob_bytes) = size_of(&parts.layout.blobs())?;
     let (_, index_bytes) = size_of(&parts.layout.index())?;
     let disk =
@@ -62,8 +63,8 @@ pub(crate) fn stats(dir: &Path) -> Result<Stats, OpenError> {
         Err(why) => Err(why.clone()),
     };
     Ok(Stats {
-        segments: parts.found.len() as u64,
-        log_bytes: parts.found.iter().map(|found| found.length).sum(),
+        segments,
+        log_bytes,
         blobs,
         blob_bytes,
         index_bytes,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::api::{Entry, NewLog, Store, WriteError};
+use crate::api::{Compact, Entry, NewLog, Span, Store, WriteError};
 use crate::memory::MemoryStore;
 use crate::testing::owner;
 use crate::types::{Head, Seq, UnixMillis};
@@ -27,6 +27,13 @@ enum Event {
     Misplaced {
         log: u8,
     },
+    /// Entries, chosen by their places among those that can be read, are merged by `group`.
+    Compact {
+        log: u8,
+        places: (prop::sample::Index, prop::sample::Index),
+        group: usize,
+        size: u32,
+    },
     Purge {
         log: u8,
     },
@@ -37,11 +44,16 @@ enum Event {
     },
     /// The index catches up.
     Index,
+    /// Segments that are mostly dead leave the disk.
+    Clean,
     Reopen,
     ReopenWithoutIndex,
 }
 
 const CAPS: Caps = Caps { entries: Some(40), bytes: Some(300_000) };
+
+/// So small that a history fills some, and they get cleaned.
+const SEGMENT_BYTES: u64 = 1500;
 
 fn sizes() -> impl Strategy<Value = Vec<u32>> {
     let size = prop_oneof![20 => 0u32..400, 1 => 60_000u32..140_000];
@@ -55,9 +67,12 @@ fn event() -> impl Strategy<Value = Event> {
         16 => (log.clone(), sizes(), prop_oneof![6 => Just(None), 1 => (0u64..100).prop_map(Some)])
             .prop_map(|(log, entries, close)| Event::Append { log, entries, close }),
         1 => log.clone().prop_map(|log| Event::Misplaced { log }),
+        4 => (log.clone(), any::<(prop::sample::Index, prop::sample::Index)>(), 1usize..9, 0u32..90_000)
+            .prop_map(|(log, places, group, size)| Event::Compact { log, places, group, size }),
         1 => log.prop_map(|log| Event::Purge { log }),
         3 => (0u8..4, any::<Option<u8>>(), any::<bool>()).prop_map(|(key, value, stale)| Event::Put { key, value, stale }),
         2 => Just(Event::Index),
+        3 => Just(Event::Clean),
         1 => Just(Event::Reopen),
         1 => Just(Event::ReopenWithoutIndex),
     ]
@@ -73,6 +88,8 @@ struct Both {
     /// Logs that were open when the store was opened again: their frames are evicted as a whole from then on, so that the
     /// watermark may be above the model's.
     survivors: BTreeSet<LogId>,
+    /// Logs with merged entries: how these fall into units of eviction differs.
+    compacted: BTreeSet<LogId>,
     /// The version of each record in either store.
     versions: BTreeMap<u8, (crate::api::Version, crate::api::Version)>,
 }
@@ -81,7 +98,8 @@ impl Both {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (disk, model) = (Some(open(dir.path())), MemoryStore::new(CAPS));
-        Self { dir, disk, model, ids: BTreeMap::new(), survivors: BTreeSet::new(), versions: BTreeMap::new() }
+        let (survivors, compacted) = (BTreeSet::new(), BTreeSet::new());
+        Self { dir, disk, model, ids: BTreeMap::new(), survivors, compacted, versions: BTreeMap::new() }
     }
 
     fn disk(&self) -> &EmbeddedStore {
@@ -108,12 +126,14 @@ impl Both {
                 let wrong = self.last(log).await.next();
                 self.append(log, wrong, payloads(&[1]), None).await;
             }
+            Event::Compact { log, places, group, size } => self.compact(log, places, group, size).await,
             Event::Purge { log } => {
                 let Some(id) = self.ids.remove(&log) else { return };
                 assert_eq!(self.disk().purge(id).await, self.model.purge(id).await);
             }
             Event::Put { key, value, stale } => self.put(key, value, stale).await,
             Event::Index => drop(self.disk().open_logs(None, 1).await.unwrap()),
+            Event::Clean => drop(self.disk().clean().await.unwrap()),
             Event::Reopen => self.reopen().await,
             Event::ReopenWithoutIndex => {
                 self.disk = None;
@@ -143,10 +163,45 @@ impl Both {
         self.same(id, &disk, &model);
     }
 
+    /// The first seq that can be read of both.
+    async fn first(&self, id: LogId) -> Option<Seq> {
+        let disk = self.disk().head(id).await.unwrap()?.frontier.watermark;
+        Some(Seq::after(disk.max(self.model.head(id).await.unwrap()?.frontier.watermark)))
+    }
+
+    async fn compact(
+        &mut self,
+        log: u8,
+        places: (prop::sample::Index, prop::sample::Index),
+        group: usize,
+        size: u32,
+    ) {
+        let Some(id) = self.ids.get(&log).copied() else { return };
+        let Some(first) = self.first(id).await else { return };
+        let entries = rest(self.disk(), id, first.previous(), ReadLimit::default()).await;
+        let places = [places.0, places.1].map(|place| place.index(entries.len()));
+        let (begin, end) = (places[0].min(places[1]), places[0].max(places[1]));
+        let from = entries[begin].first;
+        let span = |entries: &[Entry]| {
+            let last = entries.last().unwrap().seq;
+            Span { last, payload: vec![(last.get() % 251) as u8; size as usize].into() }
+        };
+        let spans: Vec<Span> = entries[begin..=end].chunks(group).map(span).collect();
+        let generation = self.model.head(id).await.unwrap().unwrap().generation;
+        let compact = Compact { id, generation, from, spans, settles: false };
+        let stale = Compact { generation: generation + 1, ..compact.clone() };
+        assert_eq!(self.disk().compact(stale.clone()).await, self.model.compact(stale).await);
+        self.compacted.insert(id);
+        let (disk, model) = (self.disk().compact(compact.clone()).await, self.model.compact(compact).await);
+        assert!(disk.is_ok(), "{disk:?}");
+        self.same(id, &disk, &model);
+    }
+
     /// Asserts that both stores say the same of a log, as far as they must.
     fn same(&self, id: LogId, disk: &Result<Head, WriteError>, model: &Result<Head, WriteError>) {
-        let survived = self.survivors.contains(&id);
-        if let (Ok(disk), Ok(model)) = (disk, model) {
+        let compacted = self.compacted.contains(&id);
+        let survived = compacted || self.survivors.contains(&id);
+        if !compacted && let (Ok(disk), Ok(model)) = (disk, model) {
             assert!(
                 disk.frontier.watermark >= model.frontier.watermark
                     && disk.retained_entries <= model.retained_entries
@@ -186,8 +241,8 @@ impl Both {
             let (Some(disk), Some(model)) = (disk, model) else { continue };
             self.same(*id, &Ok(disk.clone()), &Ok(model));
             assert_eq!(self.disk().document(*id).await, self.model.document(*id).await);
-            let (first, end) = (Seq::after(disk.frontier.watermark).get(), disk.frontier.committed.get() + 2);
-            if let Some(lost) = first.checked_sub(2) {
+            let (first, end) = (self.first(*id).await.unwrap().get(), disk.frontier.committed.get() + 2);
+            if let Some(lost) = Seq::after(disk.frontier.watermark).get().checked_sub(2) {
                 assert!(
                     self.disk().read(*id, Seq::new(lost).previous(), ReadLimit::default()).await.is_err()
                 );
@@ -231,7 +286,8 @@ async fn rest(store: &impl Store, id: LogId, mut after: Option<Seq>, limit: Read
 }
 
 fn open(dir: &Path) -> EmbeddedStore {
-    EmbeddedStore::open(dir, Options { caps: CAPS, ..Options::default() }).unwrap()
+    EmbeddedStore::open(dir, Options { caps: CAPS, segment_bytes: SEGMENT_BYTES, ..Options::default() })
+        .unwrap()
 }
 
 fn payloads(sizes: &[u32]) -> Vec<bytes::Bytes> {
@@ -242,7 +298,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_histories_read_like_the_twin_in_memory(events in prop::collection::vec(event(), 1..60)) {
+    fn random_histories_read_like_the_twin_in_memory(events in prop::collection::vec(event(), 1..120)) {
         Runtime::new().unwrap().block_on(async {
             let mut both = Both::new();
             for event in events {

@@ -1,0 +1,319 @@
+//! Cleaning: segments that are mostly dead leave the disk (D-39).
+//!
+//! It owns which segment goes and when. A segment of which less than half is live is scanned; what is live in it is written again,
+//! each log as a whole, by commands like any other; once the index has that, the file goes. The scan decides, not the counts: a
+//! frame is live if the index points to it. What only says that something was removed stays in a [`stub`](super::stub) as long as
+//! older segments hold what it removed.
+//!
+//! It must never be in the way of acknowledgements: it writes little at a time, waits until that is durable, and then as long again.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::OpenError;
+use super::change::{Change, KIND_APPEND, KIND_CREATE, KIND_PURGE, KIND_RECORD, KIND_REWRITE};
+use super::codec::Malformed;
+use super::copier::{Copier, Stopped};
+use super::frame::{Frame, Lsn};
+use super::index::IndexError;
+use super::segment::{Scan, Sealed};
+use super::shared::Shared;
+use super::{keys::StoredRecord, stub};
+use crate::types::{LogId, Seq};
+
+/// How often the counts are looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Stubs are joined as long as they hold no more than this many tombstones together.
+const MAX_JOINED_TOMBSTONES: usize = 1 << 15;
+
+/// Why a pass ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CleanError {
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("cannot remove a segment: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("the store stops")]
+    Stopped,
+}
+
+impl From<Stopped> for CleanError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+/// What asks the cleaner to end, and tells what it did.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    stop: Mutex<bool>,
+    changed: Condvar,
+    cleaned: AtomicU64,
+    /// Two passes at a time would clean the same segments.
+    pass: Mutex<()>,
+}
+
+impl Signal {
+    pub(crate) fn stop(&self) {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bytes of all segments that have left the disk since the store was opened.
+    pub(crate) fn cleaned(&self) -> u64 {
+        self.cleaned.load(Ordering::Relaxed)
+    }
+
+    /// Waits; whether it is time to end.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
+        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(stop, time, |stop| !*stop);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// What a segment holds.
+#[derive(Debug, Default)]
+struct Contents {
+    logs: HashSet<LogId>,
+    records: HashSet<Bytes>,
+    tombstones: Vec<Frame>,
+}
+
+/// What of a segment is live.
+#[derive(Debug, Default)]
+struct Live {
+    logs: Vec<LogId>,
+    records: Vec<(Bytes, StoredRecord)>,
+    bytes: u64,
+}
+
+/// Cleans the segments of one store.
+#[derive(Debug)]
+pub(crate) struct Cleaner {
+    shared: Arc<Shared>,
+    signal: Arc<Signal>,
+    copier: Copier,
+}
+
+impl Cleaner {
+    pub(crate) fn new(shared: Arc<Shared>, signal: Arc<Signal>, copier: Copier) -> Self {
+        Self { shared, signal, copier }
+    }
+
+    /// Cleans from time to time until it is asked to end.
+    pub(crate) fn run(&self) {
+        while !self.signal.wait(PERIOD) {
+            match self.pass() {
+                Ok(_) => {}
+                Err(CleanError::Stopped) => return,
+                // What could not be cleaned stays: nothing is lost but space.
+                Err(error) => tracing::warn!(%error, "space could not be given back"),
+            }
+        }
+    }
+
+    /// Looks at every segment once, the oldest first; returns how many have left the disk.
+    pub(crate) fn pass(&self) -> Result<usize, CleanError> {
+        let _one = self.signal.pass.lock().unwrap_or_else(PoisonError::into_inner);
+        let covered = self.shared.covered();
+        let mut gone = 0;
+        for segment in self.shared.segments.sealed() {
+            let live = self.shared.space.of(segment.base);
+            if segment.end <= covered && is_mostly_dead(segment, live) && self.clean(segment)? {
+                gone += 1;
+            }
+        }
+        if gone > 0 {
+            self.condense()?;
+        }
+        Ok(gone)
+    }
+
+    /// Whether the segment has left the disk.
+    fn clean(&self, segment: Sealed) -> Result<bool, CleanError> {
+        let began = Instant::now();
+        let contents = self.scan(segment)?;
+        let mut live = self.live(segment, contents.logs, contents.records)?;
+        if is_mostly_dead(segment, live.bytes) {
+            self.copier.copy(&live.logs, &live.records)?;
+            // Also without a copy: what makes the segment dead must be durable in the index before the file goes.
+            self.shared.catch_up();
+            let logs = live.logs.drain(..).collect();
+            let records = live.records.drain(..).map(|(key, _)| key).collect();
+            live = self.live(segment, logs, records)?;
+        }
+        self.shared.space.set(&self.shared.index, segment.base, Some(live.bytes))?;
+        if !live.is_empty() {
+            return Ok(false);
+        }
+        self.remove(segment, contents.tombstones)?;
+        self.shared.space.set(&self.shared.index, segment.base, None)?;
+        self.signal.cleaned.fetch_add(segment.bytes(), Ordering::Relaxed);
+        tracing::debug!(segment = %segment.base, took = ?began.elapsed(), "a segment has left the disk");
+        Ok(true)
+    }
+
+    fn scan(&self, segment: Sealed) -> Result<Contents, CleanError> {
+        let mut scan = Scan::open(&self.shared.segments, segment.base, segment.base)?;
+        let mut contents = Contents::default();
+        for frame in scan.by_ref() {
+            match frame.kind {
+                KIND_CREATE | KIND_APPEND | KIND_REWRITE => {
+                    let id = frame.payload.first_chunk().ok_or(Malformed("a frame without an id"))?;
+                    contents.logs.insert(LogId::from_bytes(*id));
+                }
+                KIND_PURGE => contents.tombstones.push(frame.alone()),
+                KIND_RECORD => {
+                    let Change::Record(record) = Change::read(frame.kind, &frame.payload)? else { continue };
+                    match record.value {
+                        Some(_) => drop(contents.records.insert(Bytes::copy_from_slice(&record.key))),
+                        None => contents.tombstones.push(frame.alone()),
+                    }
+                }
+                _ => {}
+            }
+        }
+        if scan.reached() < segment.end {
+            let path = self.shared.segments.path(segment.base);
+            let position = scan.reached().since(segment.base);
+            let problem = "a frame is damaged".to_owned();
+            return Err(OpenError::Damaged { path, position, problem }.into());
+        }
+        Ok(contents)
+    }
+
+    /// What of these lies in the segment, as the index says. All of it was there when the segment was covered, so memory knows
+    /// nothing that the index does not but what makes more of it dead.
+    fn live(
+        &self,
+        segment: Sealed,
+        logs: HashSet<LogId>,
+        records: HashSet<Bytes>,
+    ) -> Result<Live, CleanError> {
+        let mut live = Live::default();
+        for id in logs {
+            if self.signal.is_stopped() {
+                return Err(CleanError::Stopped);
+            }
+            if let Some(bytes) = self.live_of_log(segment, id)? {
+                live.bytes += bytes;
+                live.logs.push(id);
+            }
+        }
+        for key in records {
+            let stored = self.shared.index.record(&key)?;
+            if let Some(stored) = stored.filter(|stored| segment.holds(stored.lsn)) {
+                live.bytes += stored.length;
+                live.records.push((key, stored));
+            }
+        }
+        // In the order of ids, which is about that of their making: neighbours stay neighbours.
+        live.logs.sort_unstable();
+        Ok(live)
+    }
+
+    /// How many bytes of a log are live in the segment; `None` if nothing of it lies there.
+    fn live_of_log(&self, segment: Sealed, id: LogId) -> Result<Option<u64>, CleanError> {
+        let Some(stored) = self.shared.index.head(id)? else { return Ok(None) };
+        let (mut bytes, mut lives) = (0, segment.holds(stored.changed_in));
+        if segment.holds(stored.origin.lsn) {
+            (bytes, lives) = (stored.origin.live_bytes(), true);
+        }
+        let from = Seq::after(stored.head.frontier.watermark);
+        for record in self.shared.index.extent_records(id, from) {
+            let extents = record?;
+            for extent in extents.iter().filter(|extent| extent.last >= from && segment.holds(extent.lsn)) {
+                bytes += extent.live_bytes();
+                lives = true;
+            }
+        }
+        Ok(lives.then_some(bytes))
+    }
+
+    /// Takes a segment without live data off the disk.
+    fn remove(&self, segment: Sealed, tombstones: Vec<Frame>) -> Result<(), CleanError> {
+        let segments = &self.shared.segments;
+        if !segments.holds_any(Lsn::default(), segment.base, segment.base) {
+            segments.remove_before(segment.end)?;
+            return Ok(());
+        }
+        let (mut range, mut taken_in, mut needed) =
+            (segment, Vec::new(), self.needed(tombstones, segment.base)?);
+        for stub in segments.stubs() {
+            if stub.end != range.base && stub.base != range.end {
+                continue;
+            }
+            let mut frames = self.needed(stub::read(&segments.path(stub.base))?, segment.base)?;
+            if frames.len() + needed.len() > MAX_JOINED_TOMBSTONES {
+                continue;
+            }
+            range = Sealed { base: range.base.min(stub.base), end: range.end.max(stub.end) };
+            taken_in.push(stub);
+            needed.append(&mut frames);
+        }
+        needed.sort_unstable_by_key(|frame| frame.lsn);
+        // The file of the segment goes last, with those of the stubs: the new stub says that it stands for all of them.
+        taken_in.push(segment);
+        segments.replace(range, &taken_in, &needed)?;
+        Ok(())
+    }
+
+    /// The tombstones of which an older segment than the one at `gone` may still hold what they removed.
+    fn needed(&self, tombstones: Vec<Frame>, gone: Lsn) -> Result<Vec<Frame>, CleanError> {
+        let mut needed = Vec::new();
+        for frame in tombstones {
+            let since = match Change::read(frame.kind, &frame.payload)? {
+                Change::Purge(purge) => Some(purge.since),
+                Change::Record(record) => record.since,
+                _ => None,
+            };
+            if since.is_some_and(|since| self.shared.segments.holds_any(since, frame.lsn, gone)) {
+                needed.push(frame);
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Lets stubs go that no segment lies before, and tombstones that are not needed any more.
+    fn condense(&self) -> Result<(), CleanError> {
+        let segments = &self.shared.segments;
+        for stub in segments.stubs() {
+            if !segments.holds_any(Lsn::default(), stub.base, stub.base) {
+                segments.remove_before(stub.end)?;
+                continue;
+            }
+            let frames = stub::read(&segments.path(stub.base))?;
+            let count = frames.len();
+            let needed = self.needed(frames, stub.base)?;
+            if needed.len() < count {
+                segments.replace(stub, &[], &needed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Live {
+    fn is_empty(&self) -> bool {
+        self.logs.is_empty() && self.records.is_empty()
+    }
+}
+
+/// Whether a segment with this much live data is to be cleaned.
+fn is_mostly_dead(segment: Sealed, live: u64) -> bool {
+    live.saturating_mul(2) < segment.bytes()
+}
