@@ -4,17 +4,17 @@
 //! cut off, by a fault or by the end of the process, is gone on with by the next one.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tidemark_store::{LogId, WriteError};
+use tidemark_store::Purged;
 use tokio::time::MissedTickBehavior;
 
 use crate::error::Error;
 use crate::runs::handle::Runs;
 use crate::runs::{compact, faults};
 
-/// The most responses that one look at the index finds.
-const BATCH: usize = 256;
+/// The most responses that one look at the index finds; those of them that have expired go in one write.
+const BATCH: usize = 1024;
 
-/// So many logs are worked on at a time, so that they share their syncs.
+/// So many logs are compacted at a time, so that they share their syncs.
 const AT_ONCE: usize = 16;
 
 /// What a pass did.
@@ -52,38 +52,19 @@ impl Runs {
 
     /// Does what is due by now.
     pub(super) async fn sweep_once(&self) -> Result<Swept, Error> {
-        let mut swept = Swept::default();
+        let (shared, mut swept) = (&self.0, Swept::default());
         loop {
-            let due = self.0.store.due(self.0.clock.now(), BATCH).await.map_err(Error::internal)?;
+            let now = shared.clock.now();
+            let due = shared.store.due(now, BATCH).await.map_err(Error::internal)?;
             if due.is_empty() {
                 return Ok(swept);
             }
-            let logs = stream::iter(due).map(|log| self.settle(log)).buffer_unordered(AT_ONCE);
-            swept = logs.try_fold(swept, async |sum, done| Ok(sum.and(done))).await?;
+            let Purged { removed, left } =
+                shared.store.purge_expired(&due, now).await.map_err(faults::of_write)?;
+            swept.removed += removed;
+            shared.meters.swept.add(removed as u64);
+            let logs = stream::iter(left).map(|log| compact::compact_last(shared, log));
+            swept.compacted += logs.buffer_unordered(AT_ONCE).try_fold(0, async |sum, _| Ok(sum + 1)).await?;
         }
-    }
-
-    /// Does what is due for one log.
-    async fn settle(&self, log: LogId) -> Result<Swept, Error> {
-        let shared = &self.0;
-        let Some(head) = shared.store.head(log).await.map_err(Error::internal)? else {
-            return Ok(Swept::default());
-        };
-        if head.expires_at.is_none_or(|at| at > shared.clock.now()) {
-            compact::compact_last(shared, log).await?;
-            return Ok(Swept { compacted: 1, removed: 0 });
-        }
-        match shared.store.purge(log).await {
-            Ok(()) => shared.meters.swept.increment(),
-            Err(WriteError::NotFound) => return Ok(Swept::default()),
-            Err(error) => return Err(faults::of_write(error)),
-        }
-        Ok(Swept { compacted: 0, removed: 1 })
-    }
-}
-
-impl Swept {
-    fn and(self, other: Self) -> Self {
-        Self { compacted: self.compacted + other.compacted, removed: self.removed + other.removed }
     }
 }

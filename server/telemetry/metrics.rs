@@ -167,6 +167,14 @@ impl Figures {
         let Some(store) = self.store.get() else { return Ok(()) };
         let usage = store.usage();
         page.level("log", "Length of the log on disk", Some(&Unit::Bytes), usage.log_bytes)?;
+        page.level("live", "About how much of the log is live", Some(&Unit::Bytes), usage.live_bytes)?;
+        page.level("segments", "Files that the log lies in", None, usage.segments)?;
+        page.level(
+            "cleaned",
+            "Length of log that has left the disk",
+            Some(&Unit::Bytes),
+            usage.cleaned_bytes,
+        )?;
         page.level(
             "index_lag",
             "How far the index is behind the log",

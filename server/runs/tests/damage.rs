@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidemark_store::{
-    Append, Batch, Compact, Head, Health, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Tail, UnixMillis,
-    Usage, Version, WriteError,
+    Append, Batch, Compact, Head, Health, LogId, NewLog, Purged, ReadError, ReadLimit, Record, Seq, Tail,
+    UnixMillis, Usage, Version, WriteError,
 };
 use tokio::sync::watch;
 
@@ -68,6 +68,10 @@ impl Store for Broken {
 
     async fn purge(&self, id: LogId) -> Result<(), WriteError> {
         self.0.purge(id).await
+    }
+
+    async fn purge_expired(&self, ids: &[LogId], now: UnixMillis) -> Result<Purged, WriteError> {
+        self.0.purge_expired(ids, now).await
     }
 
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {

@@ -382,6 +382,15 @@ pub struct Usage {
     pub logs_in_memory: u64,
 }
 
+/// What became of logs that were to be removed if they have expired.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// How many were removed.
+    pub removed: usize,
+    /// Those that exist and have not expired.
+    pub left: Vec<LogId>,
+}
+
 /// A durable store of logs and records. All methods are cancel safe: a write whose caller went away may or may not be done,
 /// but never in part.
 #[async_trait]
@@ -451,6 +460,13 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`WriteError::NotFound`], [`WriteError::Poisoned`].
     async fn purge(&self, id: LogId) -> Result<(), WriteError>;
+
+    /// Removes those of these logs, at most [`MAX_BATCH_ENTRIES`], that have expired by `now`, as one write. What has gone already is
+    /// passed over.
+    ///
+    /// # Errors
+    /// [`WriteError::Invalid`], [`WriteError::Poisoned`].
+    async fn purge_expired(&self, ids: &[LogId], now: UnixMillis) -> Result<Purged, WriteError>;
 
     /// Logs that are not closed: at most `limit`, with an id greater than `after`, in the order of ids.
     ///

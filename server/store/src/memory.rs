@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::api::{
     Append, Batch, Caps, Compact, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES,
-    MAX_RECORD_VALUE_BYTES, NewLog, ReadError, ReadLimit, Record, Span, Store, Tail, Usage, Version,
+    MAX_RECORD_VALUE_BYTES, NewLog, Purged, ReadError, ReadLimit, Record, Span, Store, Tail, Usage, Version,
     WriteError,
 };
 use crate::retained::Retained;
@@ -244,6 +244,25 @@ impl Store for MemoryStore {
         let log = self.writable()?.logs.remove(&id).ok_or(WriteError::NotFound)?;
         log.frontier.send_modify(|frontier| frontier.gone = true);
         Ok(())
+    }
+
+    async fn purge_expired(&self, ids: &[LogId], now: UnixMillis) -> Result<Purged, WriteError> {
+        if ids.len() > MAX_BATCH_ENTRIES {
+            return Err(WriteError::Invalid("a batch has at most 4096 logs"));
+        }
+        let mut purged = Purged::default();
+        for id in ids {
+            let head = self.writable()?.logs.get(id).map(|log| log.head.clone());
+            match head {
+                Some(head) if head.expires_at.is_some_and(|at| at <= now) => {
+                    self.purge(*id).await?;
+                    purged.removed += 1;
+                }
+                Some(_) => purged.left.push(*id),
+                None => {}
+            }
+        }
+        Ok(purged)
     }
 
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {

@@ -22,8 +22,8 @@ use super::shared::Shared;
 use super::writer::{Command, NewLog as NewFrames, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
-    Append, Batch, Caps, Compact, Health, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage, Version,
-    WriteError,
+    Append, Batch, Caps, Compact, Health, MAX_BATCH_ENTRIES, NewLog, Purged, ReadError, ReadLimit, Record,
+    Store, Tail, Usage, Version, WriteError,
 };
 use crate::memory::{check_batch, check_record};
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
@@ -208,6 +208,25 @@ impl EmbeddedStore {
     }
 }
 
+/// Of these logs, those that have expired by `now`, and those that have not. Blocks.
+fn expired_of(
+    shared: &Shared,
+    ids: Vec<LogId>,
+    now: UnixMillis,
+) -> Result<(Vec<Pin>, Vec<LogId>), IndexError> {
+    let (mut expired, mut left) = (Vec::new(), Vec::new());
+    for id in ids {
+        let Some(pin) = shared.pin(id)? else { continue };
+        let head = pin.state().committed.as_ref().map(|stored| stored.head.clone());
+        match head.filter(|head| !head.frontier.gone) {
+            Some(head) if head.expires_at.is_some_and(|at| at <= now) => expired.push(pin),
+            Some(_) => left.push(id),
+            None => {}
+        }
+    }
+    Ok((expired, left))
+}
+
 /// What a compaction replaces, once the index has all of it. Blocks.
 fn look_at(shared: &Shared, log: &Log, compact: &Compact) -> Result<Look, WriteError> {
     loop {
@@ -344,8 +363,25 @@ impl Store for EmbeddedStore {
     }
 
     async fn purge(&self, id: LogId) -> Result<(), WriteError> {
-        let pin = self.pin_for_write(id).await?;
-        self.send(|reply| Command::Purge { pin, reply }).await
+        let pins = vec![self.pin_for_write(id).await?];
+        match self.send(|reply| Command::Purge { pins, reply }).await? {
+            0 => Err(WriteError::NotFound),
+            _ => Ok(()),
+        }
+    }
+
+    async fn purge_expired(&self, ids: &[LogId], now: UnixMillis) -> Result<Purged, WriteError> {
+        if ids.len() > MAX_BATCH_ENTRIES {
+            return Err(WriteError::Invalid("a batch has at most 4096 logs"));
+        }
+        let (shared, ids) = (Arc::clone(&self.shared), ids.to_vec());
+        let found = blocking(move || expired_of(&shared, ids, now).map_err(|error| broken(&error))).await;
+        let (pins, left) = found.map_err(|error| WriteError::Poisoned(error.to_string()))?;
+        let removed = match pins.is_empty() {
+            true => 0,
+            false => self.send(|reply| Command::Purge { pins, reply }).await?,
+        };
+        Ok(Purged { removed, left })
     }
 
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {

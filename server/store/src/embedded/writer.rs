@@ -37,12 +37,27 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 /// What the writer can be asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Create { pin: Pin, create: NewLog, reply: Reply<Head> },
-    Append { pin: Pin, append: api::Append, entries: Vec<Payload>, reply: Reply<Head> },
+    Create {
+        pin: Pin,
+        create: NewLog,
+        reply: Reply<Head>,
+    },
+    Append {
+        pin: Pin,
+        append: api::Append,
+        entries: Vec<Payload>,
+        reply: Reply<Head>,
+    },
     Rewrite(Box<PutSpans>),
-    Purge { pin: Pin, reply: Reply<()> },
+    /// The answer says how many of them there were.
+    Purge {
+        pins: Vec<Pin>,
+        reply: Reply<usize>,
+    },
     Record(PutRecord),
-    Close { reply: oneshot::Sender<()> },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// A log to be made: its payloads are where they shall lie.
@@ -69,10 +84,9 @@ pub(crate) struct PutRecord {
 #[derive(Debug)]
 pub(crate) enum Staged {
     Log(Box<StagedLog>),
-    Purged { pin: Pin, stored: Box<Stored>, reply: Reply<()> },
+    Purged { logs: Vec<(Pin, Stored)>, reply: Reply<usize> },
     Record { key: Bytes, cell: Cell, reply: Reply<Option<Version>> },
     LogRefused { reply: Reply<Head>, error: WriteError, _pin: Pin },
-    PurgeRefused { reply: Reply<()>, error: WriteError },
     RecordAnswered { reply: Reply<Option<Version>>, answer: Result<Option<Version>, WriteError> },
 }
 
@@ -164,7 +178,7 @@ impl Writer {
                 self.stage_append(pin, &append, entries, reply)
             }
             Command::Rewrite(put) => self.stage_rewrite(*put),
-            Command::Purge { pin, reply } => self.stage_purge(pin, reply),
+            Command::Purge { pins, reply } => self.stage_purge(pins, reply),
             Command::Record(put) => self.stage_record(put),
             Command::Close { reply } => return Some(reply),
         };
@@ -274,21 +288,21 @@ impl Writer {
         Staged::Log(Box::new(StagedLog { pin, stored, effect, reply }))
     }
 
-    fn stage_purge(&mut self, pin: Pin, reply: Reply<()>) -> Staged {
-        let mut state = pin.state();
-        let known = state.latest().filter(|stored| !stored.head.frontier.gone).cloned();
-        let written = known.and_then(|stored| {
+    fn stage_purge(&mut self, pins: Vec<Pin>, reply: Reply<usize>) -> Staged {
+        let mut logs = Vec::with_capacity(pins.len());
+        for pin in pins {
+            let mut state = pin.state();
+            let known = state.latest().filter(|stored| !stored.head.frontier.gone).cloned();
+            let Some(mut stored) = known else { continue };
             let purge = Change::Purge(Purge { id: pin.id, since: stored.since });
-            Some((stored, self.write_frame(&purge)?))
-        });
-        let Some((mut stored, (lsn, _))) = written else {
-            return Staged::PurgeRefused { reply, error: WriteError::NotFound };
-        };
-        stored.head.frontier.gone = true;
-        stored.changed_in = lsn;
-        state.staged = Some(stored.clone());
-        drop(state);
-        Staged::Purged { pin, stored: Box::new(stored), reply }
+            let Some((lsn, _)) = self.write_frame(&purge) else { continue };
+            stored.head.frontier.gone = true;
+            stored.changed_in = lsn;
+            state.staged = Some(stored.clone());
+            drop(state);
+            logs.push((pin, stored));
+        }
+        Staged::Purged { logs, reply }
     }
 
     fn stage_record(&mut self, put: PutRecord) -> Staged {
@@ -347,9 +361,11 @@ impl Writer {
                     show(&self.shared, &pin, stored, effect, &mut work);
                     answers.push(Answer::Head(reply, Ok(head), pin));
                 }
-                Staged::Purged { pin, stored, reply } => {
-                    show(&self.shared, &pin, *stored, Effect::None, &mut work);
-                    answers.push(Answer::Purge(reply, Ok(())));
+                Staged::Purged { logs, reply } => {
+                    answers.push(Answer::Purge(reply, Ok(logs.len())));
+                    for (pin, stored) in logs {
+                        show(&self.shared, &pin, stored, Effect::None, &mut work);
+                    }
                 }
                 Staged::Record { key, cell, reply } => {
                     let version = cell.version;
@@ -360,7 +376,6 @@ impl Writer {
                 Staged::LogRefused { reply, error, _pin } => {
                     answers.push(Answer::Head(reply, Err(error), _pin))
                 }
-                Staged::PurgeRefused { reply, error } => answers.push(Answer::Purge(reply, Err(error))),
                 Staged::RecordAnswered { reply, answer } => answers.push(Answer::Record(reply, answer)),
             }
         }
@@ -376,7 +391,7 @@ pub(crate) const TOO_LARGE: WriteError = WriteError::Invalid("the batch is large
 /// An answer; nobody may be waiting for it any more.
 enum Answer {
     Head(Reply<Head>, Result<Head, WriteError>, Pin),
-    Purge(Reply<()>, Result<(), WriteError>),
+    Purge(Reply<usize>, Result<usize, WriteError>),
     Record(Reply<Option<Version>>, Result<Option<Version>, WriteError>),
 }
 
