@@ -40,6 +40,68 @@ impl Default for Caps {
     }
 }
 
+/// What is kept: by one owner, or by all of them together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Logs, open ones too.
+    pub logs: u64,
+    /// Bytes of their documents and of the entries that they retain.
+    pub bytes: u64,
+}
+
+/// How much may be kept; absent = any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Logs.
+    pub logs: Option<u64>,
+    /// Bytes. A log that would begin beyond them is refused; one that exists may grow beyond them, up to its caps.
+    pub bytes: Option<u64>,
+}
+
+/// Limits of what is kept (D-18). It is the new log that is refused; one that exists is never touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// Of each owner.
+    pub owner: Quota,
+    /// Of all owners together.
+    pub total: Quota,
+}
+
+impl Quotas {
+    /// Whether so much may be kept.
+    pub(crate) fn check(&self, own: Kept, total: Kept) -> Result<(), Full> {
+        let over = |limit: Option<u64>, kept: u64| limit.is_some_and(|limit| kept > limit);
+        if over(self.total.logs, total.logs) {
+            Err(Full::Logs)
+        } else if over(self.total.bytes, total.bytes) {
+            Err(Full::Bytes)
+        } else if over(self.owner.logs, own.logs) {
+            Err(Full::OwnerLogs)
+        } else if over(self.owner.bytes, own.bytes) {
+            Err(Full::OwnerBytes)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Which quota is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// The logs of this owner.
+    #[error("the owner keeps as many logs as it may")]
+    OwnerLogs,
+    /// The bytes of this owner.
+    #[error("the owner keeps as many bytes as it may")]
+    OwnerBytes,
+    /// All logs.
+    #[error("the store keeps as many logs as it may")]
+    Logs,
+    /// All bytes.
+    #[error("the store keeps as many bytes as it may")]
+    Bytes,
+}
+
 /// A log to be made.
 #[derive(Clone, Debug)]
 pub struct NewLog {
@@ -215,6 +277,9 @@ pub enum WriteError {
     /// A log with this id exists.
     #[error("log exists")]
     Exists,
+    /// There is no room for one more log under the quotas.
+    #[error("no new log: {0}")]
+    Full(Full),
     /// The log is closed: nothing follows its last entry.
     #[error("log is closed")]
     Closed,
@@ -380,6 +445,8 @@ pub struct Usage {
     pub index_lag_bytes: u64,
     /// Logs that memory holds.
     pub logs_in_memory: u64,
+    /// What all owners keep.
+    pub kept: Kept,
 }
 
 /// What became of logs that were to be removed if they have expired.
@@ -410,16 +477,22 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// The limits of every log.
     fn caps(&self) -> Caps;
 
+    /// What an owner keeps, exactly.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    async fn usage_of(&self, owner: &Owner) -> Result<Kept, ReadError>;
+
     /// Makes a log with its first entries.
     ///
     /// # Errors
-    /// [`WriteError::Exists`], [`WriteError::Invalid`], [`WriteError::Poisoned`].
+    /// [`WriteError::Exists`], [`WriteError::Full`], [`WriteError::Invalid`], [`WriteError::Poisoned`].
     async fn create(&self, new: NewLog) -> Result<Head, WriteError>;
 
     /// Appends a batch to a log, and closes it if asked to.
     ///
     /// # Errors
-    /// All of [`WriteError`] but `Exists`, `Changed` and `Conflict`.
+    /// All of [`WriteError`] but `Exists`, `Full`, `Changed` and `Conflict`.
     async fn append(&self, append: Append) -> Result<Head, WriteError>;
 
     /// Puts entries into the place of others, as one step. Neither the epoch nor the position of a writer matters, and appends go

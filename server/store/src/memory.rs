@@ -10,9 +10,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::api::{
-    Append, Batch, Caps, Compact, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES,
-    MAX_RECORD_VALUE_BYTES, NewLog, Purged, ReadError, ReadLimit, Record, Span, Store, Tail, Usage, Version,
-    WriteError,
+    Append, Batch, Caps, Compact, Entry, Health, Kept, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES,
+    MAX_RECORD_VALUE_BYTES, NewLog, Purged, Quotas, ReadError, ReadLimit, Record, Span, Store, Tail, Usage,
+    Version, WriteError,
 };
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
@@ -21,6 +21,7 @@ use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 #[derive(Debug)]
 pub struct MemoryStore {
     caps: Caps,
+    quotas: Quotas,
     epoch: u64,
     health: watch::Sender<Health>,
     state: Mutex<State>,
@@ -46,7 +47,13 @@ impl MemoryStore {
     /// An empty store of epoch 1.
     pub fn new(caps: Caps) -> Self {
         let (health, _) = watch::channel(Health::Serving);
-        Self { caps, epoch: 1, health, state: Mutex::default() }
+        Self { caps, quotas: Quotas::default(), epoch: 1, health, state: Mutex::default() }
+    }
+
+    /// The same with quotas.
+    #[must_use]
+    pub fn with_quotas(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
     }
 
     /// The same logs, as a process that starts after this one was killed would find them: the epoch is one higher.
@@ -67,6 +74,18 @@ impl MemoryStore {
     fn writable(&self) -> Result<MutexGuard<'_, State>, WriteError> {
         self.health.borrow().check()?;
         Ok(self.state())
+    }
+}
+
+impl State {
+    /// What an owner keeps; absent = all of them.
+    fn kept(&self, owner: Option<&Owner>) -> Kept {
+        let mut kept = Kept::default();
+        for log in self.logs.values().filter(|log| owner.is_none_or(|owner| log.head.owner == *owner)) {
+            kept.logs += 1;
+            kept.bytes += log.head.retained_bytes + log.document.len() as u64;
+        }
+        kept
     }
 }
 
@@ -137,14 +156,19 @@ impl Store for MemoryStore {
     }
 
     fn usage(&self) -> Usage {
-        let logs = &self.state().logs;
+        let state = self.state();
+        let (logs, kept) = (&state.logs, state.kept(None));
         let log_bytes = logs.values().map(|log| log.retained.bytes()).sum();
         let logs_in_memory = logs.len() as u64;
-        Usage { log_bytes, live_bytes: log_bytes, logs_in_memory, ..Usage::default() }
+        Usage { log_bytes, live_bytes: log_bytes, logs_in_memory, kept, ..Usage::default() }
     }
 
     fn caps(&self) -> Caps {
         self.caps
+    }
+
+    async fn usage_of(&self, owner: &Owner) -> Result<Kept, ReadError> {
+        Ok(self.state().kept(Some(owner)))
     }
 
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
@@ -153,6 +177,10 @@ impl Store for MemoryStore {
         if state.logs.contains_key(&new.id) {
             return Err(WriteError::Exists);
         }
+        let bytes = new.entries.iter().map(Bytes::len).sum::<usize>() + new.document.len();
+        let with_it = |kept: Kept| Kept { logs: kept.logs + 1, bytes: kept.bytes + bytes as u64 };
+        let (own, total) = (with_it(state.kept(Some(&new.owner))), with_it(state.kept(None)));
+        self.quotas.check(own, total).map_err(WriteError::Full)?;
         let frontier = Frontier { committed: Seq::FIRST, watermark: None, closed: false, gone: false };
         let head = Head {
             owner: new.owner,
@@ -370,8 +398,8 @@ mod tests {
     use super::*;
     use crate::testing::Tested;
 
-    fn make(caps: Caps) -> (Tested, ()) {
-        (Arc::new(MemoryStore::new(caps)), ())
+    fn make(caps: Caps, quotas: Quotas) -> (Tested, ()) {
+        (Arc::new(MemoryStore::new(caps).with_quotas(quotas)), ())
     }
 
     crate::store_suite!(make);

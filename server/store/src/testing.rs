@@ -1,6 +1,6 @@
 //! The test-suite that every implementation of [`Store`] passes (D-3).
 //!
-//! [`store_suite!`](crate::store_suite) makes one test of each scenario; its argument makes an empty store with given caps, and whatever must live as
+//! [`store_suite!`](crate::store_suite) makes one test of each scenario; its argument makes an empty store with given limits, and whatever must live as
 //! long as the store.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
@@ -16,10 +16,13 @@ use crate::api::{Append, Caps, Close, Health, NewLog, Purged, ReadError, ReadLim
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
 
 mod compaction;
+mod quotas;
 
 pub use compaction::*;
+pub use quotas::*;
 
-/// Makes a test of each scenario for a store; `$make` is a function from [`Caps`] to `(Arc<dyn Store>, guard)`.
+/// Makes a test of each scenario for a store; `$make` is a function from [`Caps`] and [`Quotas`](crate::Quotas) to
+/// `(Arc<dyn Store>, guard)`.
 #[macro_export]
 macro_rules! store_suite {
     ($make:expr) => {
@@ -29,12 +32,16 @@ macro_rules! store_suite {
             many_readers_see_the_same, a_purged_log_is_unknown, expired_logs_are_purged_together, open_and_due_logs_are_found, spans_take_the_place_of_entries,
             a_compaction_is_fenced_by_its_generation, a_compaction_makes_room, a_last_compaction_is_due_once,
             the_logs_of_an_owner_are_found_newest_first, records_compare_and_set, concurrent_puts_of_a_record_have_one_winner,
-            concurrent_appends_at_one_position_have_one_winner, bad_batches_are_refused, a_closed_store_takes_nothing);
+            concurrent_appends_at_one_position_have_one_winner, bad_batches_are_refused, a_closed_store_takes_nothing,
+            what_owners_keep_is_counted, a_full_quota_refuses_new_logs_alone, a_full_quota_of_bytes_refuses_new_logs_alone,
+            concurrent_creates_never_pass_a_quota);
     };
     ($make:expr; $($name:ident),+) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            let (store, _guard) = ($make)($crate::testing::caps_of(stringify!($name)));
+            let (caps, quotas) =
+                ($crate::testing::caps_of(stringify!($name)), $crate::testing::quotas_of(stringify!($name)));
+            let (store, _guard) = ($make)(caps, quotas);
             $crate::testing::$name(store).await;
         })+
     };

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::account::Count;
 use super::codec::{Malformed, Reader, put_varint};
 use super::frame::Lsn;
 use super::keys::{self, Covered, StoredRecord};
@@ -278,6 +279,31 @@ impl Index {
             Ok((id, keys::decode_head(&value)?))
         });
         heads.filter(move |item| !item.as_ref().is_ok_and(|(id, _)| Some(*id) == after))
+    }
+
+    /// What an owner keeps; absent = all of them.
+    pub(crate) fn count_of(&self, owner: Option<&Owner>) -> Result<Option<Count>> {
+        Ok(self.db.get(keys::count(owner))?.map(|value| keys::decode_count(&value)).transpose()?)
+    }
+
+    pub(crate) fn put_count(&self, owner: Option<&Owner>, count: &Count) -> Result<()> {
+        self.db.insert(keys::count(owner), keys::encode_count(count))?;
+        Ok(())
+    }
+
+    /// Forgets an owner that keeps nothing.
+    pub(crate) fn remove_count(&self, owner: &Owner) -> Result<()> {
+        self.db.remove(keys::count(Some(owner)))?;
+        Ok(())
+    }
+
+    /// What each owner keeps, that keeps something.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = Result<(Owner, Count)>> {
+        self.db.range(vec![keys::COUNT]..vec![keys::COUNT + 1]).map(|item| {
+            let (key, value) = item?;
+            let owner = keys::count_owner(&key).ok_or(Malformed("a count of nobody"))?;
+            Ok((owner, keys::decode_count(&value)?))
+        })
     }
 
     /// How many keys of a kind there are. Goes through all of them.

@@ -9,6 +9,8 @@
 //! | `o` owner `0x00` id | nothing: the logs of an owner |
 //! | `x` time id | nothing: when something is due for closed logs |
 //! | `r` key | a record: version, where its chain of versions began, value |
+//! | `u` owner | what the owner keeps, and which logs were counted last |
+//! | `t` | the same of all owners |
 //! | `s` LSN | how many bytes of the segment that begins there are live, about |
 //!
 //! Numbers in keys are big-endian, so that they sort. Values stay below 1 KiB but for records: sled is unsafe above 6 KiB.
@@ -17,11 +19,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::account::Count;
 use super::change::{Durability, read_owner};
 use super::codec::{Malformed, Reader, put_bytes, put_option, put_signed, put_varint};
 use super::frame::Lsn;
 use super::log::{Extent, OriginAt, Stored};
-use crate::api::{Record, Version};
+use crate::api::{Kept, Record, Version};
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 
 /// A record of extents takes no more frames when it spans this many entries.
@@ -29,6 +32,8 @@ pub(crate) const EXTENT_ENTRIES: u64 = 64;
 
 pub(crate) const COVERED: &[u8] = b"c";
 pub(crate) const HEAD: u8 = b'h';
+pub(crate) const COUNT: u8 = b'u';
+const TOTAL: &[u8] = b"t";
 pub(crate) const OWNER: u8 = b'o';
 pub(crate) const RECORD: u8 = b'r';
 pub(crate) const OPEN: u8 = b'l';
@@ -119,7 +124,7 @@ impl Covered {
 }
 
 /// The version of the values, first byte of each but records and extents.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 fn check_format(reader: &mut Reader) -> Result<(), Malformed> {
     if reader.byte()? == FORMAT { Ok(()) } else { Err(Malformed("an index of another version")) }
@@ -218,6 +223,38 @@ pub(crate) fn decode_extents(key: &[u8], value: &[u8]) -> Result<Vec<Extent>, Ma
     Ok(extents)
 }
 
+/// The key of what an owner keeps; absent = all of them.
+pub(crate) fn count(owner: Option<&Owner>) -> Vec<u8> {
+    owner.map_or_else(|| TOTAL.to_vec(), |owner| key(COUNT, &[owner.as_str().as_bytes()]))
+}
+
+/// The owner that a key of [`count`] speaks of.
+pub(crate) fn count_owner(key: &[u8]) -> Option<Owner> {
+    Owner::new(std::str::from_utf8(key.get(1..)?).ok()?)
+}
+
+pub(crate) fn encode_count(count: &Count) -> Vec<u8> {
+    let mut out = vec![FORMAT];
+    put_varint(&mut out, count.kept.logs);
+    put_varint(&mut out, count.kept.bytes);
+    for (id, size) in &count.counted {
+        out.extend_from_slice(id.as_bytes());
+        put_option(&mut out, *size);
+    }
+    out
+}
+
+pub(crate) fn decode_count(value: &[u8]) -> Result<Count, Malformed> {
+    let mut reader = Reader::new(Bytes::copy_from_slice(value));
+    check_format(&mut reader)?;
+    let kept = Kept { logs: reader.varint()?, bytes: reader.varint()? };
+    let mut counted = Vec::new();
+    while !reader.is_empty() {
+        counted.push((LogId::from_bytes(reader.array()?), reader.option()?));
+    }
+    Ok(Count { kept, counted })
+}
+
 /// A record as the index has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredRecord {
@@ -268,6 +305,15 @@ mod tests {
             let value = encode_extents(&extents);
             prop_assert!(value.len() < 4096);
             prop_assert_eq!(decode_extents(&extent(LogId::from_bytes([3; 16]), Seq::new(first)), &value), Ok(extents));
+        }
+
+        #[test]
+        fn counts_read_back(logs: u64, bytes: u64, counted: Vec<([u8; 16], Option<u32>)>) {
+            let counted = counted.into_iter().map(|(id, size)| (LogId::from_bytes(id), size.map(u64::from)));
+            let count = Count { kept: Kept { logs, bytes }, counted: counted.collect() };
+            prop_assert_eq!(decode_count(&encode_count(&count)), Ok(count));
+            let owner = Owner::new("acme").unwrap();
+            prop_assert_eq!(count_owner(&super::count(Some(&owner))), Some(owner));
         }
 
         #[test]

@@ -12,6 +12,7 @@
 //! against memory, writes and syncs a group, shows it and answers; the indexer follows behind ([`shared`]). [`open`] replays what
 //! the index does not cover.
 
+mod account;
 mod blob;
 mod change;
 mod cleaner;
@@ -43,7 +44,7 @@ pub use change::Durability;
 pub use inspect::{Checked, IndexStats, Problem, Remedy, Stats};
 pub use store::EmbeddedStore;
 
-use crate::api::Caps;
+use crate::api::{Caps, Quotas};
 
 /// How an embedded store works.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,8 @@ pub struct Options {
     pub durability: Durability,
     /// The limits of every log.
     pub caps: Caps,
+    /// What owners may keep.
+    pub quotas: Quotas,
     /// A segment of the log takes nothing more when it is this long, in bytes. Space is given back by the segment.
     pub segment_bytes: u64,
     /// How much memory sled may use to hold parts of the index, in bytes.
@@ -63,6 +66,7 @@ impl Default for Options {
         Self {
             durability: Durability::Sync,
             caps: Caps::default(),
+            quotas: Quotas::default(),
             segment_bytes: 64 << 20,
             index_cache_bytes: 64 << 20,
         }

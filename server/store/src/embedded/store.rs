@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
+use super::account::Hold;
 use super::change::{MAX_INLINE_BYTES, Origin, Payload, Span};
 use super::cleaner::{Cleaner, Signal};
 use super::copier::Copier;
@@ -22,8 +23,8 @@ use super::shared::Shared;
 use super::writer::{Command, NewLog as NewFrames, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
-    Append, Batch, Caps, Compact, Health, MAX_BATCH_ENTRIES, NewLog, Purged, ReadError, ReadLimit, Record,
-    Store, Tail, Usage, Version, WriteError,
+    Append, Batch, Caps, Compact, Health, Kept, MAX_BATCH_ENTRIES, NewLog, Purged, ReadError, ReadLimit,
+    Record, Store, Tail, Usage, Version, WriteError,
 };
 use crate::memory::{check_batch, check_record};
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
@@ -190,6 +191,29 @@ impl EmbeddedStore {
         self.send(|reply| Command::Rewrite(Box::new(PutSpans { pin, kind, from, spans, look, reply }))).await
     }
 
+    /// What a new log of `owner` needs so that the writer can find out whether there is room for it.
+    async fn hold(&self, owner: &Owner) -> Result<Option<Hold>, WriteError> {
+        if !self.shared.accounts.has_quotas() {
+            return Ok(None);
+        }
+        if let Some(hold) = self.shared.accounts.hold_known(owner) {
+            return Ok(Some(hold));
+        }
+        let (shared, owner) = (Arc::clone(&self.shared), owner.clone());
+        let held =
+            blocking(move || shared.accounts.hold(&shared.index, &owner).map_err(|error| broken(&error)));
+        held.await.map(Some).map_err(|error| WriteError::Poisoned(error.to_string()))
+    }
+
+    /// Removes what was written for a log that is not made. What stays by a fault of the disk is harmless.
+    async fn drop_blobs(&self, id: LogId) {
+        let shared = Arc::clone(&self.shared);
+        let removed = blocking(move || shared.blobs.remove_all(id).map_err(|error| broken(&error))).await;
+        if let Err(error) = removed {
+            tracing::warn!(log = %id, %error, "blobs of a log that was refused could not be removed");
+        }
+    }
+
     async fn send<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Command,
@@ -277,11 +301,17 @@ impl Store for EmbeddedStore {
             index_lag_bytes,
             // Open ones, those that are read, and those that the index does not have yet.
             logs_in_memory: self.shared.logs.len() as u64,
+            kept: self.shared.accounts.total(),
         }
     }
 
     fn caps(&self) -> Caps {
         self.shared.options.caps
+    }
+
+    async fn usage_of(&self, owner: &Owner) -> Result<Kept, ReadError> {
+        let (shared, owner) = (Arc::clone(&self.shared), owner.clone());
+        blocking(move || shared.accounts.of(&shared.index, &owner).map_err(|error| broken(&error))).await
     }
 
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
@@ -294,13 +324,19 @@ impl Store for EmbeddedStore {
             Ok(_) => return Err(WriteError::Exists),
         }
         let pin = self.shared.pin_new(id)?;
+        let hold = self.hold(&owner).await?;
         let mut payloads = vec![document];
         payloads.extend(entries);
         let mut payloads = self.prepare(id, payloads).await?.into_iter();
         let document = payloads.next().unwrap_or(Payload::Inline(Bytes::new()));
-        let entries = payloads.collect();
-        let create = NewFrames { status, origin: Origin { owner, created_at, document }, entries };
-        self.send(|reply| Command::Create { pin, create, reply }).await
+        let entries: Vec<Payload> = payloads.collect();
+        let has_blobs = document.is_blob() || entries.iter().any(Payload::is_blob);
+        let create = NewFrames { status, origin: Origin { owner, created_at, document }, entries, hold };
+        let created = self.send(|reply| Command::Create { pin, create, reply }).await;
+        if let (Err(WriteError::Full(_)), true) = (&created, has_blobs) {
+            self.drop_blobs(id).await;
+        }
+        created
     }
 
     async fn append(&self, mut append: Append) -> Result<Head, WriteError> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::account::Hold;
 use super::change::{self, Change, Durability, Origin, Payload, Purge};
 use super::frame::{self, Lsn};
 use super::log::{Extent, LogState, OriginAt, Pin, Rewritten, Stored};
@@ -66,6 +67,8 @@ pub(crate) struct NewLog {
     pub(crate) status: u8,
     pub(crate) origin: Origin,
     pub(crate) entries: Vec<Payload>,
+    /// What finds out whether there is room for it; absent = there is no quota.
+    pub(crate) hold: Option<Hold>,
 }
 
 /// A put of a record. The answer `None` says that `seen` was out of date: look again.
@@ -118,12 +121,23 @@ pub(crate) struct Writer {
     durable: Lsn,
     bytes: Vec<u8>,
     group: Vec<Staged>,
+    /// The places of new logs in the group, until these are shown.
+    holds: Vec<Hold>,
 }
 
 impl Writer {
     /// Continues the segment `file`, which begins at `base` and is durable up to `end`.
     pub(crate) fn new(shared: Arc<Shared>, file: Arc<File>, base: Lsn, end: Lsn) -> Self {
-        Self { shared, file, base, end, durable: end, bytes: Vec::new(), group: Vec::new() }
+        Self {
+            shared,
+            file,
+            base,
+            end,
+            durable: end,
+            bytes: Vec::new(),
+            group: Vec::new(),
+            holds: Vec::new(),
+        }
     }
 
     /// Serves commands until the last sender is gone, or asked to close, or a write fails.
@@ -207,9 +221,15 @@ impl Writer {
             drop(state);
             return Staged::LogRefused { reply, error: WriteError::Exists, _pin: pin };
         }
-        let NewLog { status, origin, entries } = create;
+        let NewLog { status, origin, entries, mut hold } = create;
         let lsn = self.next_lsn();
         let mut stored = new_stored(&origin, lsn);
+        let bytes = entries.iter().map(Payload::len).fold(stored.document_bytes, u64::saturating_add);
+        if let Some(Err(error)) = hold.as_mut().map(|hold| hold.admit(bytes)) {
+            drop(state);
+            return Staged::LogRefused { reply, error, _pin: pin };
+        }
+        self.holds.extend(hold);
         let (last, watermark) = retain(&mut state, &caps, Seq::FIRST, &entries);
         let standing = Standing {
             status,
@@ -379,6 +399,7 @@ impl Writer {
                 Staged::RecordAnswered { reply, answer } => answers.push(Answer::Record(reply, answer)),
             }
         }
+        self.holds.clear();
         self.shared.add_work(work, self.end);
         for answer in answers {
             answer.send();
@@ -449,6 +470,7 @@ pub(crate) fn show(shared: &Shared, pin: &Pin, stored: Stored, effect: Effect, w
     if state.staged.as_ref().is_some_and(|staged| staged.changed_in == stored.changed_in) {
         state.staged = None;
     }
+    shared.accounts.show(state.committed.as_ref(), &stored);
     state.committed = Some(stored);
     match effect {
         Effect::None => {}

@@ -1,16 +1,18 @@
 //! The index against the log: whether it has what the log says, and no more.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
 use super::KnownIndex;
+use crate::api::Kept;
+use crate::embedded::account::{self, Count};
 use crate::embedded::change::Change;
 use crate::embedded::frame::Lsn;
 use crate::embedded::index::{Index, IndexError};
 use crate::embedded::keys;
 use crate::embedded::log::Stored;
-use crate::types::LogId;
+use crate::types::{LogId, Owner};
 
 /// Compares frame after frame with an index, as far as that covers the log.
 ///
@@ -93,6 +95,52 @@ pub(super) fn finds(index: &Index, id: LogId, stored: &Stored) -> Result<Vec<Str
         need(index.has(&keys::due(at, id))?, "when it is due");
     }
     Ok(missing)
+}
+
+/// What owners keep, by the heads of their logs. Takes memory for each owner.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    owners: HashMap<Owner, Kept>,
+    total: Kept,
+}
+
+impl Sums {
+    pub(super) fn add(&mut self, stored: &Stored) {
+        let of_owner = self.owners.entry(stored.head.owner.clone()).or_default();
+        for sum in [of_owner, &mut self.total] {
+            sum.change(None, account::size(stored));
+        }
+    }
+
+    /// What the counts of the index say otherwise.
+    pub(super) fn against(mut self, index: &Index) -> Result<Vec<String>, IndexError> {
+        let mut wrong = Vec::new();
+        for item in index.counts() {
+            let (owner, count) = item?;
+            let sum = self.owners.remove(&owner).unwrap_or_default();
+            if let Some((is, says)) = differs(index, sum, &count)? {
+                wrong.push(format!("it says that {owner} keeps {says}, its logs say {is}"));
+            }
+        }
+        let uncounted = self.owners.keys().map(|owner| format!("it does not say what {owner} keeps"));
+        wrong.extend(uncounted);
+        let total = index.count_of(None)?.unwrap_or_default();
+        if let Some((is, says)) = differs(index, self.total, &total)? {
+            wrong.push(format!("it says that all owners keep {says}, the logs say {is}"));
+        }
+        Ok(wrong)
+    }
+}
+
+/// What a count should be and what it is, unless these are the same. A crash may have come between a count and the heads that it
+/// counted; the next start goes on from there.
+fn differs(index: &Index, sum: Kept, count: &Count) -> Result<Option<(String, String)>, IndexError> {
+    let mut expected = sum;
+    for (id, counted) in &count.counted {
+        expected.change(index.head(*id)?.as_ref().and_then(account::size), *counted);
+    }
+    let text = |kept: Kept| format!("{} logs with {} bytes", kept.logs, kept.bytes);
+    Ok((expected != count.kept).then(|| (text(expected), text(count.kept))))
 }
 
 /// What finds logs that do not exist; `logs` do.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::against::Against;
+use super::against::{Against, Sums};
 use super::{KnownIndex, Parts};
 use crate::embedded::OpenError;
 use crate::embedded::blob::Blobs;
@@ -191,8 +191,10 @@ impl Check<'_> {
 
     /// Goes through every log that the index knows.
     fn index(&mut self, known: &KnownIndex) -> Result<(), IndexError> {
+        let mut sums = Sums::default();
         for item in known.index.heads(None) {
             let (id, stored) = item?;
+            sums.add(&stored);
             self.checked.logs += 1;
             for problem in super::against::finds(&known.index, id, &stored)? {
                 self.problem(self.parts.layout.index(), None, problem, Remedy::Rebuild);
@@ -203,7 +205,9 @@ impl Check<'_> {
             }
             self.entries(known, id, &stored)?;
         }
-        if let Some(problem) = super::against::counts(&known.index, self.checked.logs)? {
+        let mut wrong = sums.against(&known.index)?;
+        wrong.extend(super::against::counts(&known.index, self.checked.logs)?);
+        for problem in wrong {
             self.problem(self.parts.layout.index(), None, problem, Remedy::Rebuild);
         }
         Ok(())
