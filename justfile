@@ -40,6 +40,10 @@ bench:
     cargo bench --bench store
     cargo bench --bench e2e
 
+# Measures what a mass expiry does to acknowledgements and to the disk. Arguments: responses, seconds before it.
+space *arguments:
+    cargo bench -p tidemark-store --bench space -- {{arguments}}
+
 # Measures the gateway against nginx and the floors.
 race *arguments:
     cargo bench --bench race -- {{arguments}}

@@ -58,15 +58,17 @@ impl<'t> Section<'_, 't> {
 
     /// A size within bounds.
     pub(super) fn size(&self, key: &'static str, bounds: &RangeInclusive<ByteSize>) -> Option<ByteSize> {
-        let want = "a size such as \"64MiB\"";
-        self.string(key, want, |found| {
-            let size = parse_size(found).ok_or_else(|| {
-                format!(
-                    "{found:?} is no size: write a whole number and B, KiB, MiB or GiB, such as \"64MiB\""
-                )
-            })?;
-            within(size, found, bounds, ToString::to_string)
-        })
+        self.string(key, "a size such as \"64MiB\"", |found| size(found, bounds))
+    }
+
+    /// A size within bounds, or off.
+    pub(super) fn size_or_off(
+        &self,
+        key: &'static str,
+        bounds: &RangeInclusive<ByteSize>,
+    ) -> Option<Option<ByteSize>> {
+        let want = "a size such as \"64MiB\", or \"off\"";
+        self.string(key, want, |found| if found == OFF { Ok(None) } else { size(found, bounds).map(Some) })
     }
 
     /// A whole number within bounds.
@@ -123,6 +125,13 @@ impl<'t> Section<'_, 't> {
 /// The string that `value` is.
 pub(super) fn text<'v>(value: &'v DeValue<'_>, want: &str) -> Result<&'v str, String> {
     value.as_str().ok_or_else(|| format!("must be {want}, found {}", kind(value)))
+}
+
+fn size(found: &str, bounds: &RangeInclusive<ByteSize>) -> Result<ByteSize, String> {
+    let size = parse_size(found).ok_or_else(|| {
+        format!("{found:?} is no size: write a whole number and B, KiB, MiB or GiB, such as \"64MiB\"")
+    })?;
+    within(size, found, bounds, ToString::to_string)
 }
 
 fn number(value: &DeValue<'_>, bounds: &RangeInclusive<u32>, want: &str) -> Result<NonZeroU32, String> {

@@ -7,7 +7,7 @@ use crate::tree::read;
 
 /// The rules of what is built so far, by family. W-26 comes with the compaction of D-19.
 const RULES: [(&str, &[RangeInclusive<u32>]); 4] = [
-    ("D", &[1..=18, 20..=30, 32..=32, 36..=38, 41..=41]),
+    ("D", &[1..=18, 20..=30, 32..=32, 36..=39, 41..=41]),
     ("S", &[1..=3, 10..=11]),
     ("U", &[15..=16]),
     ("W", &[1..=9, 12..=25, 27..=28, 30..=31]),

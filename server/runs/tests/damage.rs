@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidemark_store::{
-    Append, Batch, Compact, Head, Health, LogId, NewLog, Purged, ReadError, ReadLimit, Record, Seq, Tail,
-    UnixMillis, Usage, Version, WriteError,
+    Append, Batch, Compact, Head, Health, Kept, LogId, NewLog, Purged, ReadError, ReadLimit, Record, Seq,
+    Tail, UnixMillis, Usage, Version, WriteError,
 };
 use tokio::sync::watch;
 
@@ -36,6 +36,10 @@ impl Store for Broken {
 
     fn caps(&self) -> Caps {
         self.0.caps()
+    }
+
+    async fn usage_of(&self, owner: &Owner) -> Result<Kept, ReadError> {
+        self.0.usage_of(owner).await
     }
 
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {

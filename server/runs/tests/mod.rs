@@ -4,6 +4,7 @@ mod damage;
 mod ends;
 mod flows;
 mod lists;
+mod quotas;
 mod races;
 mod recovery;
 

@@ -32,6 +32,7 @@ struct State {
     logs: HashMap<LogId, Log>,
     records: HashMap<Vec<u8>, Record>,
     versions: u64,
+    free_bytes: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -54,6 +55,11 @@ impl MemoryStore {
     #[must_use]
     pub fn with_quotas(self, quotas: Quotas) -> Self {
         Self { quotas, ..self }
+    }
+
+    /// Says from now on that its disk has this many bytes left; absent = it has none, as at first.
+    pub fn set_free_bytes(&self, free: Option<u64>) {
+        self.state().free_bytes = free;
     }
 
     /// The same logs, as a process that starts after this one was killed would find them: the epoch is one higher.
@@ -152,7 +158,7 @@ impl Store for MemoryStore {
     }
 
     fn free_bytes(&self) -> Option<u64> {
-        None
+        self.state().free_bytes
     }
 
     fn usage(&self) -> Usage {

@@ -1,7 +1,8 @@
 //! Cleaning: segments that are mostly dead leave the disk (D-39).
 //!
 //! It owns which segment goes and when. A segment of which less than half is live is scanned; what is live in it is written again,
-//! each log as a whole, by commands like any other; once the index has that, the file goes. The scan decides, not the counts: a
+//! each log as a whole, by commands like any other; once the index has that, the file goes. So does one that has held entries of a
+//! purged log for too long, however much of it is live: what was deleted must not stay. The scan decides, not the counts: a
 //! frame is live if the index points to it. What only says that something was removed stays in a [`stub`](super::stub) as long as
 //! older segments hold what it removed.
 //!
@@ -20,8 +21,10 @@ use super::codec::Malformed;
 use super::copier::{Copier, Stopped};
 use super::frame::{Frame, Lsn};
 use super::index::IndexError;
+use super::log::Stored;
 use super::segment::{Scan, Sealed};
 use super::shared::Shared;
+use super::writer::Command;
 use super::{keys::StoredRecord, stub};
 use crate::types::{LogId, Seq};
 
@@ -99,6 +102,8 @@ struct Live {
     logs: Vec<LogId>,
     records: Vec<(Bytes, StoredRecord)>,
     bytes: u64,
+    /// How many of the logs exist.
+    known: usize,
 }
 
 /// Cleans the segments of one store.
@@ -132,10 +137,15 @@ impl Cleaner {
         let covered = self.shared.covered();
         let mut gone = 0;
         for segment in self.shared.segments.sealed() {
-            let live = self.shared.space.of(segment.base);
-            if segment.end <= covered && is_mostly_dead(segment, live) && self.clean(segment)? {
+            let is_due =
+                is_mostly_dead(segment, self.shared.space.of(segment.base)) || self.is_impure(segment.base);
+            if segment.end <= covered && is_due && self.clean(segment)? {
                 gone += 1;
             }
+        }
+        if let Some(base) = self.shared.segments.newest().filter(|newest| self.is_impure(*newest)) {
+            // It can be cleaned when it takes no more.
+            self.copier.send(Command::Roll { base })?;
         }
         if gone > 0 {
             self.condense()?;
@@ -143,12 +153,23 @@ impl Cleaner {
         Ok(gone)
     }
 
+    /// Whether the segment has held entries of purged logs for too long.
+    fn is_impure(&self, base: Lsn) -> bool {
+        let stays = self.shared.options.purged_stays;
+        self.shared.space.purged_for(base).is_some_and(|time| time >= stays)
+    }
+
     /// Whether the segment has left the disk.
     fn clean(&self, segment: Sealed) -> Result<bool, CleanError> {
         let began = Instant::now();
         let contents = self.scan(segment)?;
+        let logs = contents.logs.len();
         let mut live = self.live(segment, contents.logs, contents.records)?;
-        if is_mostly_dead(segment, live.bytes) {
+        let is_pure = live.known == logs;
+        if is_pure {
+            self.shared.space.set_pure(segment.base);
+        }
+        if is_mostly_dead(segment, live.bytes) || (!is_pure && self.is_impure(segment.base)) {
             self.copier.copy(&live.logs, &live.records)?;
             // Also without a copy: what makes the segment dead must be durable in the index before the file goes.
             self.shared.catch_up();
@@ -162,6 +183,7 @@ impl Cleaner {
         }
         self.remove(segment, contents.tombstones)?;
         self.shared.space.set(&self.shared.index, segment.base, None)?;
+        self.shared.space.set_pure(segment.base);
         self.signal.cleaned.fetch_add(segment.bytes(), Ordering::Relaxed);
         tracing::debug!(segment = %segment.base, took = ?began.elapsed(), "a segment has left the disk");
         Ok(true)
@@ -209,7 +231,9 @@ impl Cleaner {
             if self.signal.is_stopped() {
                 return Err(CleanError::Stopped);
             }
-            if let Some(bytes) = self.live_of_log(segment, id)? {
+            let Some(stored) = self.shared.index.head(id)? else { continue };
+            live.known += 1;
+            if let Some(bytes) = self.live_of_log(segment, id, &stored)? {
                 live.bytes += bytes;
                 live.logs.push(id);
             }
@@ -227,8 +251,7 @@ impl Cleaner {
     }
 
     /// How many bytes of a log are live in the segment; `None` if nothing of it lies there.
-    fn live_of_log(&self, segment: Sealed, id: LogId) -> Result<Option<u64>, CleanError> {
-        let Some(stored) = self.shared.index.head(id)? else { return Ok(None) };
+    fn live_of_log(&self, segment: Sealed, id: LogId, stored: &Stored) -> Result<Option<u64>, CleanError> {
         let (mut bytes, mut lives) = (0, segment.holds(stored.changed_in));
         if segment.holds(stored.origin.lsn) {
             (bytes, lives) = (stored.origin.live_bytes(), true);

@@ -166,7 +166,7 @@ impl Copier {
         Ok(())
     }
 
-    fn send(&self, command: Command) -> Result<(), Stopped> {
+    pub(crate) fn send(&self, command: Command) -> Result<(), Stopped> {
         let commands = self.commands.upgrade().ok_or(Stopped)?;
         commands.blocking_send(command).map_err(|_| Stopped)
     }

@@ -92,16 +92,19 @@ impl Index {
         let before = self.head(id)?;
         if before.is_none() {
             self.db.insert(keys::owner(&head.owner, id), &[])?;
+        }
+        if before.is_none() && !head.frontier.closed {
             self.db.insert(keys::open(id), &[])?;
         }
-        if head.frontier.closed {
+        let was_open = before.as_ref().is_none_or(|before| !before.head.frontier.closed);
+        if head.frontier.closed && was_open {
             self.db.remove(keys::open(id))?;
         }
         let (due_before, due) = (before.as_ref().and_then(|before| before.head.due_at()), head.due_at());
         if let Some(at) = due_before.filter(|_| due_before != due) {
             self.db.remove(keys::due(at, id))?;
         }
-        if let Some(at) = due {
+        if let Some(at) = due.filter(|_| due_before != due) {
             self.db.insert(keys::due(at, id), &[])?;
         }
         self.db.insert(keys::head(id), keys::encode_head(stored))?;
@@ -211,7 +214,9 @@ impl Index {
             if let Some(at) = head.due_at() {
                 self.db.remove(keys::due(at, id))?;
             }
-            self.db.remove(keys::open(id))?;
+            if !head.frontier.closed {
+                self.db.remove(keys::open(id))?;
+            }
             self.db.remove(keys::owner(&head.owner, id))?;
             self.db.remove(keys::head(id))?;
         }
@@ -231,8 +236,11 @@ impl Index {
         through: Seq,
     ) -> impl Iterator<Item = Result<(sled::IVec, Vec<Extent>)>> {
         let start = keys::extent(id, from);
-        let lower = self.db.range(keys::extent(id, Seq::FIRST)..=start.clone()).next_back();
-        let start = match lower {
+        // The first seq needs no look for the record that it may lie within.
+        let within = (from > Seq::FIRST)
+            .then(|| self.db.range(keys::extent(id, Seq::FIRST)..=start.clone()).next_back())
+            .flatten();
+        let start = match within {
             Some(Ok((key, _))) => key.to_vec(),
             Some(Err(_)) | None => start,
         };

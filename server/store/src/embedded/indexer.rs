@@ -130,7 +130,13 @@ impl Shared {
     fn unindex_log(&self, log: &Log, stored: &Stored, delta: &mut Delta) -> Result<(), IndexError> {
         let (indexed, dropped) = self.index.remove_log(log.id)?;
         indexed.iter().for_each(|indexed| delta.drop_origin(&indexed.origin));
-        dropped.iter().for_each(|extent| delta.drop_extent(extent));
+        delta.purge(stored.origin.lsn);
+        for extent in &dropped {
+            delta.drop_extent(extent);
+            delta.purge(extent.lsn);
+        }
+        // What the index had not seen yet is dead from the beginning.
+        log.state().unindexed.iter().for_each(|extent| delta.purge(extent.lsn));
         if stored.has_blobs {
             let removed = self.blobs.remove_all(log.id);
             removed.map_err(|source| IndexError::Sync { path: self.segments.dir().to_owned(), source })?;

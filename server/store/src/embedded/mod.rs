@@ -3,14 +3,15 @@
 //! ```text
 //! data directory
 //! ├── lock                one process at a time
-//! ├── log/<LSN>.log       segments: every change, in order; the truth
+//! ├── log/<LSN>.log       segments: every change, in order; the truth. Stubs stand for those that have left the disk
 //! ├── blobs/xx/<id>/<n>   payloads above 64 KiB, written before the log refers to them
 //! └── index/              sled: heads, extents, records; derived from the log
 //! ```
 //!
 //! The way of an append: the caller writes large payloads to blob files and hands a command to the [`writer`]; the writer checks it
-//! against memory, writes and syncs a group, shows it and answers; the indexer follows behind ([`shared`]). [`open`] replays what
-//! the index does not cover.
+//! against memory, writes and syncs a group, shows it and answers; the [`indexer`] follows behind. [`open`] has what the index does
+//! not cover replayed ([`replay`]). Entries may be written again later ([`rewrite`]): merged, or by the [`cleaner`], which takes
+//! segments off the disk of which little is live.
 
 mod account;
 mod blob;
@@ -38,6 +39,7 @@ mod threads;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fmt, io};
 
 pub use change::Durability;
@@ -57,6 +59,9 @@ pub struct Options {
     pub quotas: Quotas,
     /// A segment of the log takes nothing more when it is this long, in bytes. Space is given back by the segment.
     pub segment_bytes: u64,
+    /// How long entries of a purged log may stay on the disk before the segment that holds them is cleaned, however much of it is
+    /// live.
+    pub purged_stays: Duration,
     /// How much memory sled may use to hold parts of the index, in bytes.
     pub index_cache_bytes: u64,
 }
@@ -68,6 +73,7 @@ impl Default for Options {
             caps: Caps::default(),
             quotas: Quotas::default(),
             segment_bytes: 64 << 20,
+            purged_stays: Duration::from_secs(30 * 60),
             index_cache_bytes: 64 << 20,
         }
     }

@@ -228,6 +228,11 @@ impl Segments {
         })
     }
 
+    /// Where the newest segment begins.
+    pub(crate) fn newest(&self) -> Option<Lsn> {
+        self.lock().last_key_value().map(|(base, _)| *base)
+    }
+
     /// The segments that take no more frames, oldest first.
     pub(crate) fn sealed(&self) -> Vec<Sealed> {
         self.list(false)

@@ -258,11 +258,12 @@ impl Shared {
 
     /// Tells the indexer what changed, and that the log is durable up to `through`.
     pub(crate) fn add_work(&self, mut work: Work, through: Lsn) {
-        if work.is_empty() {
-            return;
-        }
         let mut backlog = self.backlog();
         let idle = backlog.work.is_empty();
+        // A log that changes again before an index run is on the list already.
+        if idle && work.is_empty() {
+            return;
+        }
         backlog.work.logs.append(&mut work.logs);
         backlog.work.records.append(&mut work.records);
         backlog.through = through;

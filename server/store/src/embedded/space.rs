@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::frame::Lsn;
 use super::index::{Index, IndexError};
@@ -15,12 +16,16 @@ use super::segment::Segments;
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     live: Mutex<BTreeMap<Lsn, u64>>,
+    /// Segments that hold entries of logs that were purged, and since when, at the latest. After a start that is not known, and
+    /// every segment is taken for one.
+    purged: Mutex<BTreeMap<Lsn, Instant>>,
 }
 
 /// What an index run makes live and dead: position of a frame, bytes, whether they come or go.
 #[derive(Debug, Default)]
 pub(crate) struct Delta {
     changes: Vec<(Lsn, i64)>,
+    purged: Vec<Lsn>,
 }
 
 impl Delta {
@@ -30,6 +35,11 @@ impl Delta {
 
     pub(crate) fn drop_frame(&mut self, lsn: Lsn, bytes: u64) {
         self.changes.push((lsn, -i64::try_from(bytes).unwrap_or(i64::MAX)));
+    }
+
+    /// Says that the frame there holds what was purged.
+    pub(crate) fn purge(&mut self, lsn: Lsn) {
+        self.purged.push(lsn);
     }
 
     pub(crate) fn add_extent(&mut self, extent: &Extent) {
@@ -52,7 +62,24 @@ impl Delta {
 impl Space {
     /// As the index knows it.
     pub(crate) fn load(index: &Index) -> Result<Self, IndexError> {
-        Ok(Self { live: Mutex::new(index.live()?.into_iter().collect()) })
+        let live: BTreeMap<Lsn, u64> = index.live()?.into_iter().collect();
+        let now = Instant::now();
+        let purged = live.keys().map(|base| (*base, now)).collect();
+        Ok(Self { live: Mutex::new(live), purged: Mutex::new(purged) })
+    }
+
+    fn purged(&self) -> MutexGuard<'_, BTreeMap<Lsn, Instant>> {
+        self.purged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For how long the segment at `base` has held what was purged.
+    pub(crate) fn purged_for(&self, base: Lsn) -> Option<Duration> {
+        self.purged().get(&base).map(Instant::elapsed)
+    }
+
+    /// Says that the segment at `base` holds nothing that was purged.
+    pub(crate) fn set_pure(&self, base: Lsn) {
+        self.purged().remove(&base);
     }
 
     fn live(&self) -> MutexGuard<'_, BTreeMap<Lsn, u64>> {
@@ -61,6 +88,9 @@ impl Space {
 
     /// Counts what an index run did, in memory and in the index.
     pub(crate) fn count(&self, index: &Index, segments: &Segments, delta: Delta) -> Result<(), IndexError> {
+        for base in delta.purged.into_iter().filter_map(|lsn| segments.base_of(lsn)) {
+            self.purged().entry(base).or_insert_with(Instant::now);
+        }
         let mut sums: BTreeMap<Lsn, i64> = BTreeMap::new();
         for (lsn, bytes) in delta.changes {
             if let Some(base) = segments.base_of(lsn) {

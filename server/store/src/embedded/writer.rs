@@ -56,6 +56,10 @@ pub(crate) enum Command {
         reply: Reply<usize>,
     },
     Record(PutRecord),
+    /// What follows the next group goes into a new segment, if the newest one still begins at `base`.
+    Roll {
+        base: Lsn,
+    },
     Close {
         reply: oneshot::Sender<()>,
     },
@@ -123,6 +127,8 @@ pub(crate) struct Writer {
     group: Vec<Staged>,
     /// The places of new logs in the group, until these are shown.
     holds: Vec<Hold>,
+    /// Whether the next group begins a new segment, however long this one is.
+    rolls: bool,
 }
 
 impl Writer {
@@ -137,6 +143,7 @@ impl Writer {
             bytes: Vec::new(),
             group: Vec::new(),
             holds: Vec::new(),
+            rolls: false,
         }
     }
 
@@ -171,7 +178,8 @@ impl Writer {
     }
 
     fn roll_if_full(&mut self) -> io::Result<()> {
-        if self.end.since(self.base) < self.shared.options.segment_bytes {
+        let is_full = self.end.since(self.base) >= self.shared.options.segment_bytes;
+        if !is_full && !std::mem::take(&mut self.rolls) {
             return Ok(());
         }
         self.file.sync_data()?;
@@ -194,6 +202,10 @@ impl Writer {
             Command::Rewrite(put) => self.stage_rewrite(*put),
             Command::Purge { pins, reply } => self.stage_purge(pins, reply),
             Command::Record(put) => self.stage_record(put),
+            Command::Roll { base } => {
+                self.rolls |= base == self.base;
+                return None;
+            }
             Command::Close { reply } => return Some(reply),
         };
         self.group.push(staged);

@@ -12,6 +12,7 @@ use crate::types::{LogId, Seq, UnixMillis};
 
 mod inspect;
 mod model;
+mod space;
 
 mod both_durabilities {
     mod sync {

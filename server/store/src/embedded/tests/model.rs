@@ -1,6 +1,7 @@
 //! Random histories: the embedded store must answer like its twin in memory, whatever happened to its process or its index.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
@@ -307,7 +308,13 @@ async fn rest(store: &impl Store, id: LogId, mut after: Option<Seq>, limit: Read
 fn open(dir: &Path) -> EmbeddedStore {
     EmbeddedStore::open(
         dir,
-        Options { caps: CAPS, quotas: QUOTAS, segment_bytes: SEGMENT_BYTES, ..Options::default() },
+        Options {
+            caps: CAPS,
+            quotas: QUOTAS,
+            segment_bytes: SEGMENT_BYTES,
+            purged_stays: Duration::ZERO,
+            ..Options::default()
+        },
     )
     .unwrap()
 }
