@@ -39,6 +39,7 @@ deny:
 bench:
     cargo bench --bench store
     cargo bench --bench e2e
+    cargo bench --bench compaction
 
 # Measures what a mass expiry does to acknowledgements and to the disk. Arguments: responses, seconds before it.
 space *arguments:

@@ -28,7 +28,7 @@ use crate::runs::object::{Body, State, Template};
 use crate::runs::options::OnRestart;
 use crate::runs::status::{Cancelled, Ending, Incomplete, Status};
 
-/// An append takes no further step at this many events; one step may pass it.
+/// An append takes no further step at this many events, or at as many as are merged at once; one step may pass it.
 const MAX_EVENTS: usize = 64;
 
 /// What a run asks its backend.
@@ -169,7 +169,8 @@ impl Run {
                 () = std::future::ready(()), if !held_up && !self.outbox.is_empty() => Flow::Go,
             };
             match flow {
-                Flow::Go if held_up || self.outbox.is_empty() => {}
+                // What was just composed may be too much.
+                Flow::Go if self.outbox.is_empty() || self.must_wait() => {}
                 Flow::Go => {
                     if !feed.fill_during(self.append(None)).await? {
                         return Ok(());
@@ -218,7 +219,7 @@ impl Run {
 
     /// Turns the steps that are here into events.
     fn compose(&mut self, feed: &mut Feed) -> Result<Flow, Error> {
-        while self.outbox.len() < MAX_EVENTS {
+        while self.outbox.len() < MAX_EVENTS && !self.compactor.is_enough(self.pending()) {
             let Some(step) = feed.take() else {
                 return Ok(feed.end().map_or(Flow::Go, |end| Flow::End(self.verdict(end))));
             };

@@ -150,9 +150,9 @@ async fn a_cancel_ends_the_response_and_its_readers() {
 
 #[tokio::test]
 async fn a_lost_position_has_its_details_and_can_be_skipped() {
-    let (server, client) = demo("[limits]\nevents_per_response = 32\n");
+    let (server, client) = demo("[limits]\nbytes_per_response = \"16KiB\"\n");
     let mut grpc = responses(&server).await;
-    let id = client.background(paced(100, 0)).await;
+    let id = client.background(paced(2000, 0)).await;
     client.ended(&id).await;
     let lost = grpc.resume(resume(&id, Some(3))).await.unwrap_err();
     assert_eq!((lost.code(), reason(&lost).reason.as_str()), (Code::OutOfRange, "offset_lost"));

@@ -36,7 +36,7 @@ before(async () => {
   `);
   forgetful = await Gateway.start(`${backend.config}
     [limits]
-    events_per_response = 16
+    bytes_per_response = "16KiB"
   `);
 });
 
@@ -111,7 +111,7 @@ test("a conflict is asked once", async () => {
 
 test("a lost place is a ConflictError, asked once", async () => {
   const client = makeClient(forgetful, { maxRetries: TRIES - 1 });
-  const { id } = await client.responses.create({ ...SHORT, metadata: { "demo.rate": "0", "demo.events": "100" } });
+  const { id } = await client.responses.create({ ...SHORT, metadata: { "demo.rate": "0", "demo.events": "2000" } });
   const before = client.requests.length;
   const call = client.responses.retrieve(id, { stream: true, starting_after: 20 });
   const error = await rejects(call, OpenAI.ConflictError, { code: "offset_lost", param: "starting_after" });

@@ -11,7 +11,8 @@ import pytest
 ATTEMPTS = 3
 
 # Events that are kept of a response, in a gateway that keeps few.
-KEPT = 64
+# More deltas than a log of the smallest size has room for: at the end their text stands in it four times.
+MANY = 2000
 
 LOG = '[log]\nformat = "json"\n'
 
@@ -50,8 +51,8 @@ class Retrying:
 
 @pytest.fixture(scope="module")
 def small(start_gateway):
-    """A gateway that keeps few events, and runs one response of an owner and two in all."""
-    return start_gateway(f"{LOG}[limits]\nlive = 2\nlive_per_owner = 1\nevents_per_response = {KEPT}\n")
+    """A gateway that keeps few bytes, and runs one response of an owner and two in all."""
+    return start_gateway(f"{LOG}[limits]\nlive = 2\nlive_per_owner = 1\nbytes_per_response = \"16KiB\"\n")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def unwell(start_gateway, scripted):
 def test_a_lost_position_is_a_conflict_that_is_not_tried_again(small, make_client):
     retrying = Retrying(small, make_client)
     responses = retrying.client.responses
-    done = responses.create(model="demo-long", input="x", metadata={"demo.rate": "0", "demo.events": str(4 * KEPT)})
+    done = responses.create(model="demo-long", input="x", metadata={"demo.rate": "0", "demo.events": str(MANY)})
     error, requests = retrying.requests(
         openai.ConflictError, responses.retrieve, response_id=done.id, stream=True, starting_after=10
     )

@@ -16,10 +16,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 # The largest message on both sides, in bytes; what the contract asks of clients.
 MAX_MESSAGE_BYTES = 32 << 20
 
-# Settings under which a small response already loses its first events.
+# Settings under which a response of some thousand words loses its first events.
 CONFIG = """
 [limits]
-events_per_response = 100
+bytes_per_response = "64KiB"
 """
 
 

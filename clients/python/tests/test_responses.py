@@ -232,7 +232,7 @@ def test_an_unknown_model_is_not_found(contract, responses, owner):
 
 
 def test_a_lost_position_says_from_where_reading_goes_on(contract, responses, owner):
-    labels = {"demo.rate": "0", "demo.events": "400"}
+    labels = {"demo.rate": "0", "demo.events": "4000"}
     request = short(contract, metadata=labels, wait=contract.WAIT_TERMINAL)
     response = responses.Create(request, metadata=owner).response
     lost = contract.ResumeRequest(id=response.id, after=20)
@@ -254,7 +254,7 @@ def test_messages_above_four_mebibytes_pass_in_both_directions(contract, respons
     response = responses.Create(request, metadata=owner).response
     assert response.status == contract.STATUS_COMPLETED
     assert json.loads(response.json)["output"][0]["content"][0]["text"] == text
-    assert json.loads(events_of(responses.Resume(contract.ResumeRequest(id=response.id), metadata=owner))[-1].data)
+    assert json.loads(events_of(responses.Resume(contract.ResumeRequest(id=response.id, on_gap=contract.ON_GAP_EARLIEST), metadata=owner))[-1].data)
 
 
 def test_a_message_above_the_limit_is_refused(contract, target, owner):

@@ -17,7 +17,7 @@ const EVENTS: &str = "demo.events";
 /// Deltas per second, if the request does not say.
 const DEFAULT_RATE: u64 = 50;
 const MAX_RATE: u64 = 1_000_000;
-const MAX_EVENTS: u64 = 1_000_000;
+const MAX_EVENTS: u64 = 2_000_000;
 
 /// How many words `demo-long` says, if the request does not say.
 const LONG_WORDS: usize = 2000;

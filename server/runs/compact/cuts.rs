@@ -73,11 +73,11 @@ mod tests {
     fn cuts() -> impl Strategy<Value = Vec<Cut>> {
         let cut = (0..3_u64, 0..1000_usize, 0..2_usize);
         (0..u64::from(u32::MAX), prop::collection::vec(cut, 1..50)).prop_map(|(mut seq, cuts)| {
-            let mut number = |(gap, text, logprobs)| {
+            let number = |(gap, text, logprobs)| {
                 seq += gap + 1;
                 Cut { seq: Seq::new(seq), text, logprobs }
             };
-            cuts.into_iter().map(|cut| number(cut)).collect()
+            cuts.into_iter().map(number).collect()
         })
     }
 

@@ -75,18 +75,35 @@ impl Layers {
         Self { caps, merged: Vec::new(), raw_from: Seq::after(head.frontier.watermark), raw }
     }
 
+    /// The size of a bite.
+    pub(super) fn bite(&self) -> Load {
+        let part = |cap: Option<u64>, max: u64| cap.map_or(max, |cap| (cap / BITES_PER_CAP).clamp(1, max));
+        Load {
+            entries: part(self.caps.entries, MAX_BITE_ENTRIES).max(MIN_BITE_ENTRIES),
+            bytes: part(self.caps.bytes, MAX_BITE_BYTES),
+        }
+    }
+
     /// Entries were appended.
     pub(super) fn grow(&mut self, load: Load) {
         self.raw.entries += load.entries;
         self.raw.bytes += load.bytes;
     }
 
+    /// Entries may have been evicted: what is gone is not merged.
+    pub(super) fn shrink(&mut self, head: &Head) {
+        let earliest = Seq::after(head.frontier.watermark);
+        let gone = self.merged.partition_point(|layer| layer.from < earliest);
+        self.merged.drain(..gone);
+        if self.raw_from < earliest {
+            self.raw_from = earliest;
+            self.raw = Load { entries: head.retained_entries, bytes: head.retained_bytes };
+        }
+    }
+
     /// What to merge now, if anything: when the log with what is `pending` fills half of its caps.
     pub(super) fn next(&self, head: &Head, pending: Load) -> Option<Bite> {
-        let bite = Load {
-            entries: bite(self.caps.entries, MAX_BITE_ENTRIES).max(MIN_BITE_ENTRIES),
-            bytes: bite(self.caps.bytes, MAX_BITE_BYTES),
-        };
+        let bite = self.bite();
         let worth = self.raw.entries >= MIN_BITE_ENTRIES
             && (self.raw.entries >= bite.entries || self.raw.bytes >= bite.bytes);
         if !worth || !self.reaches(FILLED, head, pending) {
@@ -143,10 +160,6 @@ impl Layers {
         self.raw.entries = self.raw.entries.saturating_sub(raw.entries);
         self.raw.bytes = self.raw.bytes.saturating_sub(raw.bytes);
     }
-}
-
-fn bite(cap: Option<u64>, max: u64) -> u64 {
-    cap.map_or(max, |cap| (cap / BITES_PER_CAP).clamp(1, max))
 }
 
 #[cfg(test)]
@@ -227,6 +240,21 @@ mod tests {
         assert!(layers.is_full(&head(70, 100), Load { entries: 11, bytes: 0 }));
         layers.give_up(bite);
         assert_eq!((layers.raw_from, layers.raw), (Seq::new(10), Load::default()));
+    }
+
+    #[test]
+    fn what_was_evicted_is_not_merged() {
+        let mut layers = Layers::new(Caps::default(), &head(10_000, 10_000));
+        let mut evicted = head(8000, 8000);
+        evicted.frontier.watermark = Some(Seq::new(1999));
+        layers.shrink(&evicted);
+        let bite = layers.next(&evicted, Load::default()).unwrap();
+        assert_eq!((bite.from, bite.raw_from), (Seq::new(2000), Seq::new(2000)));
+        let raw = Load { entries: 1024, bytes: 1024 };
+        layers.done(bite, Bitten { through: bite.through, raw, left: Load { entries: 1, bytes: 100 } });
+        evicted.frontier.watermark = Some(Seq::new(2000));
+        layers.shrink(&evicted);
+        assert!(layers.merged.is_empty());
     }
 
     #[test]

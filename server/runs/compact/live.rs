@@ -38,6 +38,12 @@ impl Compactor {
         Self { shared: Arc::clone(shared), log, layers, running: None }
     }
 
+    /// Whether `pending` is as much as one append should bring, so that there is time to merge between two.
+    pub(in crate::runs) fn is_enough(&self, pending: Load) -> bool {
+        let Load { entries, bytes } = self.layers.bite();
+        pending.entries >= entries || pending.bytes >= bytes
+    }
+
     /// Takes note that entries were appended.
     pub(in crate::runs) fn appended(&mut self, load: Load) {
         self.layers.grow(load);
@@ -46,6 +52,7 @@ impl Compactor {
     /// Begins to merge if it is time to. Returns whether the run must wait with what is `pending`, because it would push out what
     /// can still be merged (D-19).
     pub(in crate::runs) fn must_wait(&mut self, head: &Head, pending: Load) -> bool {
+        self.layers.shrink(head);
         if self.running.is_none()
             && let Some(bite) = self.layers.next(head, pending)
         {

@@ -9,6 +9,7 @@ use tidemark_store::{Caps, Seq, Store};
 
 use super::*;
 use crate::backends::{Finish, Step, Usage};
+use crate::json::Node;
 use crate::runs::testing::{stop, text};
 use crate::runs::{Cancelled, HEARTBEAT, Status};
 
@@ -242,7 +243,9 @@ async fn a_silent_backend_of_40_s_costs_two_heartbeats() {
 /// Check 7 of the acceptance checks.
 #[tokio::test(start_paused = true)]
 async fn a_reader_overtaken_by_eviction_is_told_and_may_go_on_behind_the_gap() {
-    let words = std::iter::repeat_n(text("word "), 100);
+    // Text with an annotation between any two words is nothing that could be merged.
+    let annotation = Act::Give(Step::Annotation(Node::parse("{}").unwrap()));
+    let words = (0..100).flat_map(|_| [text("word "), annotation.clone()]);
     let acts = [text("first "), Act::Hold].into_iter().chain(words).chain([stop()]);
     let room = room_with(acts, Options::default(), Caps { entries: Some(8), bytes: None });
     let created = room.create(background()).await;

@@ -1,5 +1,6 @@
 //! The room as a whole, over the store in memory and a scripted backend.
 
+mod compaction;
 mod damage;
 mod ends;
 mod flows;

@@ -110,7 +110,7 @@ impl<'a> Replay<'a> {
                 }
                 _ => drop(self.orphans.remove(&purge.id)),
             },
-            Change::Record(record) => self.apply_record(record, frame)?,
+            Change::Record(record) => self.apply_record(&record, frame)?,
         }
         Ok(())
     }
@@ -186,7 +186,7 @@ impl<'a> Replay<'a> {
         Ok(placed.map_or(Effect::None, Effect::Rewritten))
     }
 
-    fn apply_record(&mut self, record: PutRecord, frame: &Frame) -> Result<(), ApplyError> {
+    fn apply_record(&mut self, record: &PutRecord, frame: &Frame) -> Result<(), ApplyError> {
         let known = self.shared.index.record(&record.key)?;
         if known.is_some_and(|known| known.lsn >= frame.lsn) {
             return Ok(());
