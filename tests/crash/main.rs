@@ -2,7 +2,7 @@
 //!
 //! Every round streams to many readers, kills the server at a random moment and starts it again. Then every event that any client
 //! ever got must be there with its number and its bytes, numbers must be dense, and every response must have ended with one
-//! terminal event. `TIDEMARK_ROUNDS` sets the number of rounds, `TIDEMARK_SEED` repeats one run.
+//! terminal event. Before each start, `tidemark store check` must find nothing wrong. `TIDEMARK_ROUNDS` sets the number of rounds, `TIDEMARK_SEED` repeats one run.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used, reason = "tests")]
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::model::{Ended, Random, Seen, rounds};
 use common::rest::Client;
-use common::server::Server;
+use common::server::{Server, tidemark};
 
 /// How many responses stream at once.
 const STREAMS: usize = 24;
@@ -26,6 +26,13 @@ async fn nothing_a_client_saw_is_lost_to_kill_nine_with_sync() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_a_client_saw_is_lost_to_kill_nine_with_os() {
     run("os").await;
+}
+
+/// What is left can be read, and the index and its counts fit it.
+fn check_store(server: &Server) {
+    let dir = server.data_dir();
+    let checked = tidemark(["store", "check", "--data-dir", dir.to_str().unwrap()]);
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
 }
 
 async fn run(durability: &str) {
@@ -43,6 +50,7 @@ async fn run(durability: &str) {
         for reader in readers {
             reader.await.unwrap();
         }
+        check_store(&server);
         server.restart();
         ended.check(&Client::new(&server.url()), &seen).await;
         println!("{durability} round {round}: {} responses whole", ended.count());
