@@ -42,7 +42,7 @@ const fn row(code: &'static str, grpc: Code, http: u16, kind: &'static str, retr
 
 impl ErrorCode {
     /// Every code that can be sent.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::InvalidRequest,
         Self::InvalidCursor,
         Self::ConflictingCursor,
@@ -72,6 +72,10 @@ impl ErrorCode {
         Self::Internal,
         Self::ForbiddenOrigin,
         Self::RequestTimeout,
+        Self::InvalidIdempotencyKey,
+        Self::IdempotencyKeyReused,
+        Self::IdempotencyRequestInProgress,
+        Self::IdempotencyUnavailable,
     ];
 
     /// The row of this code. `Unspecified` reads as `internal`.
@@ -81,6 +85,9 @@ impl ErrorCode {
             Self::InvalidCursor => row("invalid_cursor", Code::InvalidArgument, 400, INVALID, Retry::Never),
             Self::ConflictingCursor => {
                 row("conflicting_cursor", Code::InvalidArgument, 400, INVALID, Retry::Never)
+            }
+            Self::InvalidIdempotencyKey => {
+                row("invalid_idempotency_key", Code::InvalidArgument, 400, INVALID, Retry::Never)
             }
             Self::Unauthorized => {
                 row("unauthorized", Code::Unauthenticated, 401, "authentication_error", Retry::Never)
@@ -106,6 +113,12 @@ impl ErrorCode {
                 row("previous_response_not_terminal", Code::FailedPrecondition, 409, INVALID, Retry::Never)
             }
             Self::OffsetLost => row("offset_lost", Code::OutOfRange, 409, INVALID, Retry::Never),
+            Self::IdempotencyKeyReused => {
+                row("idempotency_key_reused", Code::AlreadyExists, 409, INVALID, Retry::Never)
+            }
+            Self::IdempotencyRequestInProgress => {
+                row("idempotency_request_in_progress", Code::Aborted, 409, INVALID, Retry::Later)
+            }
             Self::PayloadTooLarge => {
                 row("payload_too_large", Code::ResourceExhausted, 413, INVALID, Retry::Never)
             }
@@ -124,6 +137,9 @@ impl ErrorCode {
             Self::StorageFull => row("storage_full", Code::Unavailable, 503, SERVER, Retry::Later),
             Self::StorageUnavailable => {
                 row("storage_unavailable", Code::Unavailable, 503, SERVER, Retry::Later)
+            }
+            Self::IdempotencyUnavailable => {
+                row("idempotency_unavailable", Code::Unavailable, 503, SERVER, Retry::Later)
             }
             Self::Draining => row("draining", Code::Unavailable, 503, SERVER, Retry::Later),
             Self::NoBackend => row("no_backend", Code::Unavailable, 503, SERVER, Retry::Later),

@@ -9,6 +9,12 @@ pub const REQUEST_ID: &str = "x-request-id";
 /// The id of the response that a reply is about.
 pub const RESPONSE_ID: &str = "x-tidemark-response-id";
 
+/// Makes a create one that can be repeated: the same key and body are the same response.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Says that an earlier create with the same idempotency key has made the response.
+pub const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
+
 /// Tells the OpenAI SDKs whether to try again.
 pub const SHOULD_RETRY: &str = "x-should-retry";
 

@@ -139,7 +139,13 @@ async fn sweep(store: &EmbeddedStore) -> usize {
         if due.is_empty() {
             return removed;
         }
-        removed += store.purge_expired(&due, EXPIRY).await.unwrap().removed;
+        let heads = store.heads(&due).await.unwrap();
+        let expired: Vec<LogId> = heads
+            .iter()
+            .filter(|(_, head)| head.expires_at.is_some_and(|at| at <= EXPIRY))
+            .map(|(id, _)| *id)
+            .collect();
+        removed += store.purge_many(&expired).await.unwrap();
     }
 }
 

@@ -214,6 +214,7 @@ mod tests {
             metadata: [("a", "1"), ("b", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             extra: Bytes::new(),
             wait: Wait::None.into(),
+            idempotency_key: None,
         };
         assert_eq!(create, expected);
         assert_eq!(delivery, Delivery::Stream);

@@ -13,6 +13,7 @@ mod lists;
 mod models;
 mod params;
 mod position;
+mod repeat;
 mod responses;
 mod router;
 mod sse;

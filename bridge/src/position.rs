@@ -38,8 +38,7 @@ pub(crate) struct Position {
 }
 
 impl View {
-    /// Reads query and headers of a GET. `Last-Event-ID` counts only for a stream; there it turns `id:` lines on and wins over
-    /// a `starting_after` that it has passed.
+    /// Reads query and headers of a GET. `Last-Event-ID` counts only for a stream.
     ///
     /// # Errors
     /// `invalid_cursor` for a position that is not an unsigned decimal, is given twice, or without `stream=true`;
@@ -47,10 +46,7 @@ impl View {
     pub(crate) fn of(parts: &Parts) -> Result<Self, Failure> {
         let params = Params::of(&parts.uri)?;
         let stream = params.flag("stream")?;
-        let starting_after = params
-            .one(STARTING_AFTER, ErrorCode::InvalidCursor)?
-            .map(|text| cursor(STARTING_AFTER, text))
-            .transpose()?;
+        let starting_after = starting_after(&params)?;
         let on_gap = on_gap(&params)?;
         let event_ids = params.flag(EVENT_IDS)?;
         if !stream {
@@ -59,13 +55,32 @@ impl View {
                 None => Ok(Self::Snapshot),
             };
         }
-        let last_event_id = last_event_id(&parts.headers)?;
-        Ok(Self::Stream(Position {
-            after: later(starting_after, last_event_id)?,
-            on_gap,
-            event_ids: event_ids || last_event_id.is_some(),
-        }))
+        let (after, event_ids) = behind(&parts.headers, starting_after, event_ids)?;
+        Ok(Self::Stream(Position { after, on_gap, event_ids }))
     }
+}
+
+/// From where a POST that is sent again wants to go on, and whether its frames carry `id:` lines: like a GET of the stream.
+///
+/// # Errors
+/// `invalid_cursor`, `conflicting_cursor`, `invalid_request`, as in [`View::of`].
+pub(crate) fn of_repeat(headers: &HeaderMap, params: &Params) -> Result<(Option<u64>, bool), Failure> {
+    behind(headers, starting_after(params)?, params.flag(EVENT_IDS)?)
+}
+
+/// `Last-Event-ID` turns `id:` lines on and wins over a `starting_after` that it has passed.
+fn behind(
+    headers: &HeaderMap,
+    starting_after: Option<u64>,
+    event_ids: bool,
+) -> Result<(Option<u64>, bool), Failure> {
+    let last_event_id = last_event_id(headers)?;
+    Ok((later(starting_after, last_event_id)?, event_ids || last_event_id.is_some()))
+}
+
+fn starting_after(params: &Params) -> Result<Option<u64>, Failure> {
+    let text = params.one(STARTING_AFTER, ErrorCode::InvalidCursor)?;
+    text.map(|text| cursor(STARTING_AFTER, text)).transpose()
 }
 
 fn on_gap(params: &Params) -> Result<OnGap, Failure> {

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tidemark_proto::names;
 use tidemark_proto::v1::{
-    self, CancelRequest, CreateRequest, CreateStreamRequest, DeleteRequest, ErrorCode, GetRequest,
+    self, CancelRequest, CreateResponse, CreateStreamRequest, DeleteRequest, ErrorCode, GetRequest,
     ResumeRequest, Status,
 };
 
@@ -20,7 +20,8 @@ use crate::caller::Caller;
 use crate::create::{self, Delivery};
 use crate::error::{self, Failure};
 use crate::params::Params;
-use crate::position::{EVENT_IDS, Position, View};
+use crate::position::{self, EVENT_IDS, Position, View};
+use crate::repeat;
 use crate::router::Bridge;
 use crate::sse::{self, First, Frames};
 
@@ -45,35 +46,56 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 /// `POST /v1/responses` (W-1…W-3).
 pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Result<Response, Failure> {
     let (mut parts, body) = request.into_parts();
-    let event_ids = Params::of(&parts.uri)?.flag(EVENT_IDS)?;
+    let params = Params::of(&parts.uri)?;
+    let event_ids = params.flag(EVENT_IDS)?;
+    let key = repeat::key(&parts.headers)?;
     let body = body::read_json(&parts, body, bridge.options.body_limit()).await?;
-    let (create, delivery) = create::parse(&body)?;
+    let (mut create, delivery) = create::parse(&body)?;
     drop(body);
+    let (after, event_ids) = match (delivery, &key) {
+        // Only a request that may be a repeat can have read something.
+        (Delivery::Stream, Some(_)) => position::of_repeat(&parts.headers, &params)?,
+        _ => (None, event_ids),
+    };
+    create.idempotency_key = key;
     let caller = Caller::take(&mut parts);
     match delivery {
         Delivery::Json => {
-            let reply = bridge.clients.responses().create(caller.call(create)).await?;
-            object(reply.into_inner().response)
+            let reply = bridge.clients.responses().create(caller.call(create)).await;
+            let CreateResponse { response, replayed } = reply.map_err(repeat::refusal)?.into_inner();
+            let mut reply = object(response)?;
+            if replayed {
+                reply.headers_mut().insert(repeat::REPLAYED, repeat::TRUE);
+            }
+            Ok(reply)
         }
-        Delivery::Stream => create_stream(&bridge, caller, create, event_ids).await,
+        Delivery::Stream => {
+            let request = CreateStreamRequest { create: Some(create), after };
+            create_stream(&bridge, caller.call(request), event_ids).await
+        }
     }
 }
 
 async fn create_stream(
     bridge: &Bridge,
-    caller: Caller,
-    create: CreateRequest,
+    call: tonic::Request<CreateStreamRequest>,
     event_ids: bool,
 ) -> Result<Response, Failure> {
-    let call = caller.call(CreateStreamRequest { create: Some(create) });
-    let mut messages = bridge.clients.responses().create_stream(call).await?.into_inner();
+    let after = call.get_ref().after;
+    let messages = bridge.clients.responses().create_stream(call).await;
+    let mut messages = messages.map_err(repeat::refusal)?.into_inner();
     // It comes as soon as the response exists, and names it.
     let Some(first) = messages.message().await? else {
         return Err(Failure::broken_contract("CreateStream ended without a message"));
     };
-    let id = response_id(&first.id)?;
-    let mut reply = sse::reply(First::Message(first), messages, Frames::new(event_ids, None));
-    reply.headers_mut().insert(names::RESPONSE_ID, id);
+    let (id, replayed) = (response_id(&first.id)?, first.replayed);
+    let frames = Frames::new(event_ids, after.filter(|_| replayed));
+    let mut reply = sse::reply(First::Message(first), messages, frames);
+    let headers = reply.headers_mut();
+    headers.insert(names::RESPONSE_ID, id);
+    if replayed {
+        headers.insert(repeat::REPLAYED, repeat::TRUE);
+    }
     Ok(reply)
 }
 

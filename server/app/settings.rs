@@ -8,7 +8,7 @@ use tidemark_store::{Caps, Quota, Quotas};
 use super::Failure;
 use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
 use crate::config::{self, ByteSize, Config};
-use crate::runs::{OnRestart, Options, Retention};
+use crate::runs::{OnRepeat, OnRestart, Options, Retention};
 
 /// For the store, in a server or without one.
 pub fn store(config: &Config) -> embedded::Options {
@@ -46,6 +46,7 @@ pub(super) fn runs(config: &Config) -> Options {
             config::OnRestart::Fail => OnRestart::Fail,
             config::OnRestart::Retry => OnRestart::Retry,
         },
+        on_repeat: if config.idempotency.wait { OnRepeat::Wait } else { OnRepeat::Refuse },
         max_live: count(limits.live),
         max_live_per_owner: limits.live_per_owner.map(count),
         max_output_bytes: limits.output.as_usize(),

@@ -17,7 +17,8 @@ use super::backends::backends;
 use super::problem::Problems;
 use super::reader::{Flags, Reading, Section};
 use super::tree::{
-    Auth, Config, Cors, Durability, Limits, Log, LogFormat, OnRestart, Retention, Runs, Server, Store,
+    Auth, Config, Cors, Durability, Idempotency, Limits, Log, LogFormat, OnRestart, Retention, Runs, Server,
+    Store,
 };
 use super::units::ByteSize;
 
@@ -146,6 +147,7 @@ fn config(root: Section<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let backends = backends(&root, env);
     let durability = server.as_ref().map(|server| server.durability);
     let runs = runs(root.table("runs"), durability);
+    let idempotency = idempotency(root.table("idempotency"));
     let limits = limits(root.table("limits"));
     let retention = retention(root.table("retention"));
     let store = store(root.table("store"));
@@ -157,6 +159,7 @@ fn config(root: Section<'_, '_>, env: Environment<'_>) -> Option<Config> {
         auth: auth?,
         backends: backends?,
         runs: runs?,
+        idempotency: idempotency?,
         limits: limits?,
         retention: retention?,
         store: store?,
@@ -236,6 +239,12 @@ fn runs(section: Section<'_, '_>, durability: Option<Durability>) -> Option<Runs
     }
     section.end();
     Some(Runs { max_time: max_time?, disconnect_grace: disconnect_grace?, on_restart: on_restart? })
+}
+
+fn idempotency(section: Section<'_, '_>) -> Option<Idempotency> {
+    let wait = section.word("wait", &[("on", true), ("off", false)]);
+    section.end();
+    Some(Idempotency { wait: wait? })
 }
 
 fn limits(section: Section<'_, '_>) -> Option<Limits> {

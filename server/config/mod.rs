@@ -15,7 +15,7 @@ mod values;
 pub use load::{DEFAULTS, Environment, Loaded, Overrides, check_exposure, load, parse};
 pub use problem::{Problem, Problems};
 pub use tree::{
-    ApiKey, Auth, Backend, BackendKind, Config, Cors, Dialect, Durability, Limits, Log, LogFormat, Models,
-    OnRestart, OpenAi, Retention, Runs, Server, Store,
+    ApiKey, Auth, Backend, BackendKind, Config, Cors, Dialect, Durability, Idempotency, Limits, Log,
+    LogFormat, Models, OnRestart, OpenAi, Retention, Runs, Server, Store,
 };
 pub use units::{ByteSize, spell_duration};

@@ -23,6 +23,8 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// The life of a run.
     pub runs: Runs,
+    /// Creates that are repeated (D-35).
+    pub idempotency: Idempotency,
     /// What a response, an owner and the gateway may use (D-18).
     pub limits: Limits,
     /// How long things are kept (D-25).
@@ -159,6 +161,13 @@ pub enum OnRestart {
     Fail,
     /// It starts again under the same id; only with [`Durability::Sync`].
     Retry,
+}
+
+/// Creates that are repeated (D-35).
+#[derive(Clone, Debug)]
+pub struct Idempotency {
+    /// Whether a repeat that does not stream waits for a response that is running; else it gets a 409.
+    pub wait: bool,
 }
 
 /// What a response, an owner and the gateway may use (D-18).

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use tidemark_proto::v1::responses_service_server::ResponsesService;
 use tidemark_proto::v1::{
     CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest, CreateStreamResponse,
@@ -41,12 +41,13 @@ impl ResponsesService for Responses {
         let request = request.into_inner();
         let wait = choice::<Wait>(request.wait, "wait")?;
         let created = self.0.create(&principal, request).await.map_err(|error| status(&error))?;
+        let replayed = created.replayed;
         let response = match wait {
             Wait::Terminal => self.0.wait_terminal(created).await.and_then(message::response_or_error),
             Wait::None | Wait::Unspecified => message::response(created.snapshot),
         };
         let response = response.map_err(|error| status(&error))?;
-        Ok(Response::new(CreateResponse { response: Some(response) }))
+        Ok(Response::new(CreateResponse { response: Some(response), replayed }))
     }
 
     async fn create_stream(
@@ -54,19 +55,28 @@ impl ResponsesService for Responses {
         request: Request<CreateStreamRequest>,
     ) -> Result<Response<Self::CreateStreamStream>, Status> {
         let principal = principal(&request)?;
-        let create = request.into_inner().create;
+        let CreateStreamRequest { create, after } = request.into_inner();
         let create =
             create.ok_or_else(|| status(&Error::invalid("create", "create is required: what to create")))?;
+        if after.is_some() && create.idempotency_key.is_none() {
+            let text = "after needs create.idempotency_key: only a repeat can have read something";
+            return Err(status(&Error::invalid("after", text)));
+        }
         let created = self.0.create(&principal, create).await.map_err(|error| status(&error))?;
+        let name = CreateStreamResponse {
+            id: created.snapshot.id.to_string(),
+            events: Vec::new(),
+            committed: created.snapshot.head.frontier.committed.get(),
+            replayed: created.replayed,
+        };
+        let created = created.after(after.map(Seq::new));
         let reader = self.0.read(created).await.map_err(|error| status(&error))?;
-        let id = Some(reader.id().to_string());
-        let messages = stream::unfold((reader, id), async |(mut reader, id)| {
-            let result = next(&mut reader).await?;
-            // Only the first message names the response.
-            let message = result.map(|delivery| created_part(id.unwrap_or_default(), delivery));
-            Some((message, (reader, None)))
-        });
-        Ok(Response::new(Box::pin(messages)))
+        if after.is_none() {
+            return Ok(Response::new(Box::pin(created_parts(reader, name))));
+        }
+        // Behind a position there may be nothing for long, or ever: the response is named at once.
+        let messages = created_parts(reader, CreateStreamResponse::default());
+        Ok(Response::new(Box::pin(stream::iter([Ok(name)]).chain(messages))))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
@@ -134,15 +144,21 @@ async fn next(reader: &mut Reader) -> Option<Result<Delivery, Status>> {
     reader.next().await.map_err(|error| status(&error)).transpose()
 }
 
-fn created_part(id: String, delivery: Delivery) -> CreateStreamResponse {
-    match delivery {
-        Delivery::Events { events, committed, gap: _ } => {
-            CreateStreamResponse { id, events: message::events(events), committed: committed.get() }
-        }
-        Delivery::Heartbeat { committed } => {
-            CreateStreamResponse { id, events: Vec::new(), committed: committed.get() }
-        }
-    }
+/// The messages of a created stream; the first one is `name` with its events.
+fn created_parts(
+    reader: Reader,
+    name: CreateStreamResponse,
+) -> impl Stream<Item = Result<CreateStreamResponse, Status>> + Send {
+    stream::unfold((reader, name), async |(mut reader, name)| {
+        let message = next(&mut reader).await?.map(|delivery| {
+            let (events, committed) = match delivery {
+                Delivery::Events { events, committed, gap: _ } => (message::events(events), committed),
+                Delivery::Heartbeat { committed } => (Vec::new(), committed),
+            };
+            CreateStreamResponse { events, committed: committed.get(), ..name }
+        });
+        Some((message, (reader, CreateStreamResponse::default())))
+    })
 }
 
 fn resumed_part(delivery: Delivery) -> ResumeResponse {

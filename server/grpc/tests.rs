@@ -71,7 +71,7 @@ fn reason(status: &Status) -> (Code, String) {
 #[tokio::test]
 async fn every_method_refuses_a_call_without_a_principal() {
     let responses = service([stop()]);
-    let stream = CreateStreamRequest { create: Some(create()) };
+    let stream = CreateStreamRequest { create: Some(create()), after: None };
     let refused = [
         responses.create(Request::new(create())).await.map(drop),
         responses.create_stream(Request::new(stream)).await.map(drop),
@@ -138,7 +138,7 @@ async fn a_failure_is_an_error_only_if_nothing_was_put_out() {
 #[tokio::test(start_paused = true)]
 async fn a_created_stream_names_the_response_once_and_can_be_resumed() {
     let responses = service([text("a"), Act::Wait(Duration::from_secs(20)), text("b"), stop()]);
-    let request = CreateStreamRequest { create: Some(create()) };
+    let request = CreateStreamRequest { create: Some(create()), after: None };
     let messages: Vec<_> = responses.create_stream(call(request)).await.unwrap().into_inner().collect().await;
     let messages: Vec<_> = messages.into_iter().collect::<Result<_, _>>().unwrap();
     let id = messages[0].id.clone();
@@ -197,7 +197,7 @@ async fn wrong_calls_are_named() {
         (responses.create(call(model)).await.map(drop), "model_not_found", "model"),
         (responses.create(call(wait)).await.map(drop), "invalid_request", "wait"),
         (
-            responses.create_stream(call(CreateStreamRequest { create: None })).await.map(drop),
+            responses.create_stream(call(CreateStreamRequest::default())).await.map(drop),
             "invalid_request",
             "create",
         ),
@@ -224,7 +224,7 @@ async fn wrong_calls_are_named() {
 async fn a_call_that_is_dropped_no_longer_counts_as_a_reader() {
     let responses = service([text("x"), Act::Hang]);
     let create = CreateRequest { store: Some(false), ..create() };
-    let request = CreateStreamRequest { create: Some(create) };
+    let request = CreateStreamRequest { create: Some(create), after: None };
     let mut stream = responses.create_stream(call(request)).await.unwrap().into_inner();
     let id = stream.next().await.unwrap().unwrap().id;
     tokio::time::sleep(Duration::from_secs(60)).await;

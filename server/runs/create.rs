@@ -1,7 +1,7 @@
 //! How a response begins.
 //!
-//! It owns the order of a create: may there be one, is the request right, who serves it, what came before, then the log, then
-//! the run. A create whose caller goes away is done whole or not at all, because a task of its own does it.
+//! It owns the order of a create: is the request right, is it a repeat, may there be one more, who serves it, what came before,
+//! then the log, then the run. A create whose caller goes away is done whole or not at all, because a task of its own does it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use serde_json::value::RawValue;
 use tidemark_proto::v1::CreateRequest;
-use tidemark_store::{NewLog, Owner};
+use tidemark_store::{NewLog, Owner, Seq};
 use tokio::sync::oneshot;
 
 use crate::auth::Principal;
@@ -18,18 +18,33 @@ use crate::error::Error;
 use crate::runs::document::Document;
 use crate::runs::handle::{Runs, Shared, Snapshot};
 use crate::runs::id::ResponseId;
+use crate::runs::idempotency::{Claim, Reservation};
 use crate::runs::live::{Attachment, Doorstep, Fault, Registered, Slot};
 use crate::runs::object::Template;
 use crate::runs::run::{Question, Run, first_events};
 use crate::runs::{faults, recover, request};
 
-/// A response that was just made. Its maker counts as a reader until this is dropped.
+/// A response that was just made, or that an earlier create with the same idempotency key has made. Its maker counts as a reader
+/// until this is dropped.
 #[derive(Debug)]
 pub struct Created {
-    /// The response as it began.
+    /// The response as it began; that of a repeat as it is now.
     pub snapshot: Snapshot,
-    pub(super) attachment: Attachment,
+    /// Whether an earlier create has made it (D-35).
+    pub replayed: bool,
+    /// None if nothing runs any more.
+    pub(super) attachment: Option<Attachment>,
+    /// What a repeat has read already.
+    pub(super) after: Option<Seq>,
     pub(super) fault: Fault,
+}
+
+impl Created {
+    /// Lets a repeat go on after the position that it has from the create before. For a new response it means nothing.
+    #[must_use]
+    pub fn after(self, position: Option<Seq>) -> Self {
+        Self { after: position.filter(|_| self.replayed), ..self }
+    }
 }
 
 /// What a run holds as long as it lives, for its drop.
@@ -52,18 +67,35 @@ struct Birth {
     document: Document,
     question: Question,
     doorstep: Doorstep,
+    reservation: Option<Reservation>,
 }
 
 impl Runs {
-    /// Makes a response and starts it. Returns when its first events are durable.
+    /// Makes a response and starts it. Returns when its first events are durable. A repeat of an earlier create, which its
+    /// idempotency key says, makes none and gets the one of that create.
     ///
     /// # Errors
     /// `draining`, `storage_unavailable`, `storage_full`, `overloaded`, `quota_exceeded`, `invalid_request`, `model_not_found`,
-    /// `no_backend`, `previous_response_not_found`, `previous_response_not_terminal`.
+    /// `no_backend`, `previous_response_not_found`, `previous_response_not_terminal`; with a key also `invalid_idempotency_key`,
+    /// `idempotency_key_reused`, `idempotency_unavailable`.
     pub async fn create(&self, principal: &Principal, request: CreateRequest) -> Result<Created, Error> {
+        let claim = Claim::of(principal.owner(), &request);
+        let document = request::check(request, self.0.clock.now().0 / 1000)?;
+        match claim? {
+            Some(claim) => self.create_once(principal, document, claim).await,
+            None => self.begin(principal, document, None).await,
+        }
+    }
+
+    /// Makes the response of a checked request.
+    pub(super) async fn begin(
+        &self,
+        principal: &Principal,
+        document: Document,
+        reservation: Option<Reservation>,
+    ) -> Result<Created, Error> {
         self.may_begin()?;
         let shared = &self.0;
-        let document = request::check(request, shared.clock.now().0 / 1000)?;
         let (backend, model) = shared.models.route(&document.model).await?;
         let slot = shared.live.admit(principal.owner())?;
         let earlier = self.earlier_items(principal, &document).await?;
@@ -75,13 +107,14 @@ impl Runs {
             return Err(faults::draining());
         }
         let fault = Fault::clone(&doorstep.fault);
-        let birth = Birth { id, owner: principal.owner().clone(), document, question, doorstep };
+        let owner = principal.owner().clone();
+        let birth = Birth { id, owner, document, question, doorstep, reservation };
         let (tell, told) = oneshot::channel();
         let tenure = Tenure::new(registered, slot);
-        let begin = begin(Arc::clone(shared), birth, tell);
-        shared.tasks.spawn(supervise(Arc::clone(shared), id, tenure, begin));
+        let born = bear(Arc::clone(shared), birth, tell);
+        shared.tasks.spawn(supervise(Arc::clone(shared), id, tenure, born));
         let snapshot = told.await.map_err(|_| Error::internal("a run ended before it began"))??;
-        Ok(Created { snapshot, attachment, fault })
+        Ok(Created { snapshot, replayed: false, attachment: Some(attachment), after: None, fault })
     }
 
     fn may_begin(&self) -> Result<(), Error> {
@@ -113,12 +146,15 @@ pub(super) fn generation(document: &Document, model: String, earlier: Vec<Box<Ra
     }
 }
 
-async fn begin(
+async fn bear(
     shared: Arc<Shared>,
     birth: Birth,
     tell: oneshot::Sender<Result<Snapshot, Error>>,
 ) -> Result<(), Error> {
-    let mut run = match log_first_events(&shared, &birth).await {
+    let logged = log_first_events(&shared, &birth).await;
+    // From here on a repeat finds the log.
+    drop(birth.reservation);
+    let mut run = match logged {
         Ok((template, head, status)) => {
             Run::new(shared, birth.id, &birth.document, template, head, status, birth.doorstep)
         }
@@ -138,11 +174,14 @@ async fn log_first_events(
 ) -> Result<(Template, tidemark_store::Head, crate::runs::Status), Error> {
     let template = Template::new(birth.id, &birth.document)?;
     let (entries, status) = first_events(&template, birth.document.background)?;
+    if let Some(reservation) = &birth.reservation {
+        reservation.write(shared, birth.id).await?;
+    }
     let new = NewLog {
         id: birth.id.log(),
         owner: birth.owner.clone(),
         created_at: shared.clock.now(),
-        status: status.to_byte(),
+        status: status.to_byte() | birth.document.mark(),
         document: birth.document.encode()?,
         entries,
     };

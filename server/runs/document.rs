@@ -11,6 +11,10 @@ use tidemark_store::UnixMillis;
 
 use crate::error::Error;
 
+/// In the byte that the head of a log keeps for this room: the document names an idempotency key, so that whoever removes the log
+/// need not read the documents of all others.
+pub(super) const KEYED: u8 = 0x80;
+
 /// A checked request, as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Document {
@@ -26,6 +30,9 @@ pub(super) struct Document {
     pub(super) previous_response_id: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) instructions: Option<String>,
+    /// The key that the response was created with (D-35).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) idempotency_key: Option<String>,
     /// The rest of the body: what the gateway does not act on, values untouched.
     pub(super) params: BTreeMap<String, Box<RawValue>>,
 }
@@ -71,8 +78,14 @@ impl Document {
             previous_response_id: None,
             metadata: BTreeMap::new(),
             instructions: None,
+            idempotency_key: None,
             params: BTreeMap::new(),
         }
+    }
+
+    /// What the byte in the head of the log holds besides the status.
+    pub(super) fn mark(&self) -> u8 {
+        if self.idempotency_key.is_some() { KEYED } else { 0 }
     }
 
     /// Whether the response stops when nobody has read it for the grace (D-26).

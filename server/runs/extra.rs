@@ -22,8 +22,8 @@ type Check = fn(&Value) -> Result<(), &'static str>;
 /// Fields that CreateRequest types.
 const TYPED: [&str; 6] = ["model", "input", "background", "store", "previous_response_id", "metadata"];
 
-/// What the caller's stream looks like is between it and the bridge; a backend is always asked to stream.
-const NOT_FOR_BACKENDS: [&str; 2] = ["stream", "stream_options"];
+/// How the answer is delivered is between the caller and the bridge; a backend is always asked to stream.
+pub(super) const DELIVERY: [&str; 2] = ["stream", "stream_options"];
 
 const CHECKS: [(&str, Check); 18] = [
     ("instructions", |v| right(v.is_string(), "must be a string")),
@@ -75,7 +75,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Fields, Error> {
     if let Some(tools) = value(&fields, "tools")? {
         check_tools(&tools)?;
     }
-    for name in NOT_FOR_BACKENDS {
+    for name in DELIVERY {
         fields.remove(name);
     }
     Ok(fields)

@@ -32,6 +32,29 @@ pub(super) fn previous_running() -> Error {
     Error::new(ErrorCode::PreviousResponseNotTerminal, text).with_param("previous_response_id")
 }
 
+pub(super) fn invalid_idempotency_key() -> Error {
+    let text = "an idempotency key has 1 to 255 visible ASCII characters";
+    Error::new(ErrorCode::InvalidIdempotencyKey, text).with_param("idempotency_key")
+}
+
+pub(super) fn idempotency_key_reused() -> Error {
+    let text = "this idempotency key was used with another request; a new request needs a new key";
+    Error::new(ErrorCode::IdempotencyKeyReused, text).with_param("idempotency_key")
+}
+
+pub(super) fn idempotency_in_progress(id: ResponseId) -> Error {
+    let text = "the response of this idempotency key is still running";
+    Error::new(ErrorCode::IdempotencyRequestInProgress, text)
+        .with_param("idempotency_key")
+        .with_retry_after(SOON)
+        .with_response_id(id.to_string())
+}
+
+pub(super) fn idempotency_unavailable(cause: ReadError) -> Error {
+    let text = "the records of idempotency keys cannot be read; nothing was begun";
+    Error::new(ErrorCode::IdempotencyUnavailable, text).with_retry_after(SOON).with_cause(cause)
+}
+
 pub(super) fn draining() -> Error {
     Error::new(ErrorCode::Draining, "the gateway is shutting down; connect again")
         .with_retry_after(AFTER_RESTART)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tidemark_store::{Close, Head, LogId, ReadLimit, Seq, Store, UnixMillis};
+use tidemark_store::{Close, Head, LogId, ReadLimit, Seq, Store, UnixMillis, WriteError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -20,9 +20,10 @@ use crate::runs::create::Created;
 use crate::runs::event::decode;
 use crate::runs::faults;
 use crate::runs::id::ResponseId;
-use crate::runs::live::Live;
+use crate::runs::idempotency::Turns;
+use crate::runs::live::{Fault, Handle, Live};
 use crate::runs::models::Models;
-use crate::runs::options::Options;
+use crate::runs::options::{OnRepeat, Options};
 use crate::runs::reader::{OnGap, Reader};
 use crate::runs::status::Status;
 use crate::tasks::Tasks;
@@ -50,6 +51,7 @@ pub(super) struct Shared {
     pub(super) live: Arc<Live>,
     /// The right to hold the events of a log in memory and to merge them.
     pub(super) merging: Semaphore,
+    pub(super) turns: Arc<Turns>,
     /// No new responses.
     pub(super) draining: CancellationToken,
     /// Runs that are still there must end.
@@ -118,6 +120,7 @@ impl Runs {
             meters,
             live,
             merging: Semaphore::new(MERGES_AT_ONCE),
+            turns: Arc::default(),
             draining: CancellationToken::new(),
             halt: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -160,8 +163,14 @@ impl Runs {
     pub async fn delete(&self, principal: &Principal, id: &str) -> Result<ResponseId, Error> {
         let found = self.look_up(principal, id).await?;
         self.stop(&found).await;
-        self.0.store.purge(found.id.log()).await.map_err(faults::of_write)?;
+        self.remove(found.id.log()).await.map_err(faults::of_write)?;
         Ok(found.id)
+    }
+
+    /// Removes a log, and before it the record of the key that it was created with.
+    pub(super) async fn remove(&self, log: LogId) -> Result<(), WriteError> {
+        self.forget_key(log).await?;
+        self.0.store.purge(log).await
     }
 
     /// Cancels the run of a response, if it has one, and waits for its end.
@@ -191,22 +200,37 @@ impl Runs {
         Ok(reader)
     }
 
-    /// A reader of a response that was just created, from its first event.
+    /// A reader of a response that was just created, from its first event or from where [`Created::after`] says.
     ///
     /// # Errors
-    /// `internal`, `storage_unavailable`.
+    /// `offset_lost` for a repeat if events after the position are gone; `internal`, `storage_unavailable`.
     pub async fn read(&self, created: Created) -> Result<Reader, Error> {
-        let Created { snapshot, attachment, .. } = created;
-        Reader::open(&self.0, snapshot.id, None, OnGap::Fail, Some(attachment)).await
+        let Created { snapshot, attachment, after, .. } = created;
+        let reader = Reader::open(&self.0, snapshot.id, after, OnGap::Fail, attachment).await?;
+        reader.check(&snapshot.head).await?;
+        Ok(reader)
+    }
+
+    /// A response that was found, for one who would have made it otherwise.
+    pub(super) async fn join(&self, found: Found) -> Result<Created, Error> {
+        let run = self.0.live.find(found.id.log());
+        let attachment = run.as_ref().map(Handle::attach);
+        let fault = run.map_or_else(Fault::default, |run| run.fault());
+        let snapshot = self.snapshot(found).await?;
+        Ok(Created { snapshot, replayed: true, attachment, after: None, fault })
     }
 
     /// Waits until a response that was just created has ended. Waiting counts as reading.
     ///
     /// # Errors
-    /// `draining` if the gateway stops first, `storage_unavailable`.
+    /// `draining` if the gateway stops first, `storage_unavailable`; `idempotency_request_in_progress` for a repeat, if
+    /// [`Options::on_repeat`] says so.
     pub async fn wait_terminal(&self, created: Created) -> Result<Snapshot, Error> {
-        let Created { snapshot, attachment, fault } = created;
+        let Created { snapshot, replayed, attachment, fault, after: _ } = created;
         let id = snapshot.id;
+        if replayed && self.0.options.on_repeat == OnRepeat::Refuse && !snapshot.status.is_terminal() {
+            return Err(faults::idempotency_in_progress(id));
+        }
         if let Some(run) = self.0.live.find(id.log()) {
             run.ended().await;
         }

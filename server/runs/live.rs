@@ -57,6 +57,7 @@ pub(super) struct Handle {
     mailbox: mpsc::Sender<Message>,
     readers: watch::Sender<usize>,
     ended: CancellationToken,
+    fault: Fault,
 }
 
 /// The run's end of its [`Handle`].
@@ -67,7 +68,7 @@ pub(super) struct Doorstep {
     pub(super) fault: Fault,
 }
 
-/// Why a run failed, once it has, for the caller who waits for it: the log keeps the code and the message, but neither the
+/// Why a run failed, once it has, for the callers who wait for it: the log keeps the code and the message, but neither the
 /// parameter that is wrong nor when to try again.
 pub(super) type Fault = Arc<OnceLock<Error>>;
 
@@ -115,12 +116,12 @@ impl Live {
     pub(super) fn register(self: &Arc<Self>, log: LogId) -> (Registered, Doorstep, Attachment) {
         let (mailbox, messages) = mpsc::channel(MAILBOX);
         let (readers, count) = watch::channel(0);
-        let ended = CancellationToken::new();
-        let handle = Handle { mailbox, readers, ended: ended.clone() };
+        let (ended, fault) = (CancellationToken::new(), Fault::default());
+        let handle = Handle { mailbox, readers, ended: ended.clone(), fault: Fault::clone(&fault) };
         let attachment = handle.attach();
         self.state().runs.insert(log, handle);
         let registered = Registered { live: Arc::clone(self), log, ended };
-        (registered, Doorstep { mailbox: messages, readers: count, fault: Fault::default() }, attachment)
+        (registered, Doorstep { mailbox: messages, readers: count, fault }, attachment)
     }
 
     /// The way to a run, if it is live here.
@@ -159,6 +160,11 @@ impl Handle {
     pub(super) fn attach(&self) -> Attachment {
         self.readers.send_modify(|count| *count += 1);
         Attachment(self.readers.clone())
+    }
+
+    /// Why it failed, once it has.
+    pub(super) fn fault(&self) -> Fault {
+        Fault::clone(&self.fault)
     }
 
     /// The response as it is in the log, or `None` if the run ends meanwhile.

@@ -14,6 +14,8 @@ pub struct Options {
     pub disconnect_grace: Duration,
     /// What becomes of a response without output when the gateway was restarted (D-23). Default [`OnRestart::Fail`].
     pub on_restart: OnRestart,
+    /// What a repeated create that waits for the end gets while the response is running. Default [`OnRepeat::Wait`].
+    pub on_repeat: OnRepeat,
     /// The most live responses in total. Default 10 000.
     pub max_live: usize,
     /// The most live responses of one owner; absent = no limit of its own, as with auth off. Default absent.
@@ -36,6 +38,7 @@ impl Default for Options {
             max_time: HOUR,
             disconnect_grace: Duration::from_secs(15),
             on_restart: OnRestart::Fail,
+            on_repeat: OnRepeat::Wait,
             max_live: 10_000,
             max_live_per_owner: None,
             max_output_bytes: 8 << 20,
@@ -71,4 +74,14 @@ pub enum OnRestart {
     Fail,
     /// It starts again under the same id. Only with durability `sync`.
     Retry,
+}
+
+/// What a repeated create that waits for the end gets while the response is running (D-35). One that streams is attached in any
+/// case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRepeat {
+    /// It waits like the first.
+    Wait,
+    /// `idempotency_request_in_progress`.
+    Refuse,
 }

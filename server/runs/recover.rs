@@ -12,7 +12,7 @@ use tidemark_store::{Append, Head, LogId, ReadError, ReadLimit, Seq, WriteError}
 use crate::auth::Principal;
 use crate::error::Error;
 use crate::runs::create::{Tenure, generation, supervise};
-use crate::runs::document::Document;
+use crate::runs::document::{Document, KEYED};
 use crate::runs::event::Outbox;
 use crate::runs::faults;
 use crate::runs::fold::Fold;
@@ -165,7 +165,7 @@ async fn last_append(shared: &Shared, id: ResponseId, head: &Head, fault: &Error
         id: id.log(),
         epoch: shared.store.epoch(),
         expected_last: head.frontier.committed,
-        status: Some(status.to_byte()),
+        status: Some(status.to_byte() | (head.status & KEYED)),
         entries: outbox.take(),
         close: Some(shared.close(document.store)),
     })

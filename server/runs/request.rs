@@ -66,6 +66,7 @@ pub(super) fn check(request: CreateRequest, created_at: u64) -> Result<Document,
         previous_response_id: request.previous_response_id,
         metadata: request.metadata,
         instructions,
+        idempotency_key: request.idempotency_key,
         params,
     })
 }

@@ -46,6 +46,8 @@ pub(super) struct Run {
     template: Template,
     /// Whether the response is kept for long after its end.
     store: bool,
+    /// What the head of the log keeps besides the status.
+    mark: u8,
     composer: Composer,
     outbox: Outbox,
     compactor: Compactor,
@@ -89,6 +91,7 @@ impl Run {
             id,
             template,
             store: document.store,
+            mark: document.mark(),
             composer,
             outbox,
             compactor,
@@ -276,7 +279,7 @@ impl Run {
             id: self.id.log(),
             epoch: self.shared.store.epoch(),
             expected_last: self.head.frontier.committed,
-            status: Some(status.to_byte()),
+            status: Some(status.to_byte() | self.mark),
             entries: self.outbox.take(),
             close: ending.map(|_| self.shared.close(self.store)),
         };

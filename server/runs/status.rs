@@ -4,6 +4,7 @@
 //! meaning.
 
 use crate::error::Error;
+use crate::runs::document::KEYED;
 use crate::runs::event::kind;
 
 /// Where a response stands. All but the first two are final.
@@ -59,9 +60,9 @@ impl Status {
         }
     }
 
-    /// The status that a byte stands for, or `None` if a later version wrote it.
+    /// The status that a byte stands for, whatever else is marked in it, or `None` if a later version wrote it.
     pub const fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
+        Some(match byte & !KEYED {
             0x01 => Self::Queued,
             0x02 => Self::InProgress,
             0x03 => Self::Completed,
@@ -164,9 +165,10 @@ mod tests {
 
     #[test]
     fn every_byte_reads_back_and_only_two_states_are_not_final() {
-        let known: Vec<Status> = (0..=u8::MAX).filter_map(Status::from_byte).collect();
+        let known: Vec<Status> = (0..KEYED).filter_map(Status::from_byte).collect();
         for status in &known {
             assert_eq!(Status::from_byte(status.to_byte()), Some(*status));
+            assert_eq!(Status::from_byte(status.to_byte() | KEYED), Some(*status));
         }
         assert_eq!(known.len(), 9);
         assert_eq!(known.iter().filter(|status| !status.is_terminal()).count(), 2);
@@ -174,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_encoding_is_the_one_on_disk() {
-        let bytes: Vec<u8> = (0..=u8::MAX).filter_map(Status::from_byte).map(Status::to_byte).collect();
+        let bytes: Vec<u8> = (0..KEYED).filter_map(Status::from_byte).map(Status::to_byte).collect();
         assert_eq!(bytes, [0x01, 0x02, 0x03, 0x10, 0x11, 0x12, 0x20, 0x30, 0x31]);
     }
 }

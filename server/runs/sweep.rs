@@ -4,11 +4,12 @@
 //! cut off, by a fault or by the end of the process, is gone on with by the next one.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tidemark_store::Purged;
+use tidemark_store::{Head, LogId};
 use tokio::time::MissedTickBehavior;
 
 use crate::error::Error;
 use crate::runs::handle::Runs;
+use crate::runs::idempotency::has_key;
 use crate::runs::{compact, faults};
 
 /// The most responses that one look at the index finds; those of them that have expired go in one write.
@@ -59,12 +60,24 @@ impl Runs {
             if due.is_empty() {
                 return Ok(swept);
             }
-            let Purged { removed, left } =
-                shared.store.purge_expired(&due, now).await.map_err(faults::of_write)?;
-            swept.removed += removed;
-            shared.meters.swept.add(removed as u64);
-            let logs = stream::iter(left).map(|log| compact::compact_last(shared, log));
+            let heads = shared.store.heads(&due).await.map_err(Error::internal)?;
+            let has_expired = |head: &Head| head.expires_at.is_some_and(|at| at <= now);
+            let (expired, left): (Vec<_>, Vec<_>) =
+                heads.into_iter().partition(|(_, head)| has_expired(head));
+            swept.removed += self.remove_all(&expired).await?;
+            let logs = stream::iter(left).map(|(log, _)| compact::compact_last(shared, log));
             swept.compacted += logs.buffer_unordered(AT_ONCE).try_fold(0, async |sum, _| Ok(sum + 1)).await?;
         }
+    }
+
+    /// Removes logs, and before them the records of the keys that they were created with; returns how many there were.
+    async fn remove_all(&self, logs: &[(LogId, Head)]) -> Result<usize, Error> {
+        for (log, _) in logs.iter().filter(|(_, head)| has_key(head)) {
+            self.forget_key(*log).await.map_err(faults::of_write)?;
+        }
+        let ids: Vec<LogId> = logs.iter().map(|(log, _)| *log).collect();
+        let removed = self.0.store.purge_many(&ids).await.map_err(faults::of_write)?;
+        self.0.meters.swept.add(removed as u64);
+        Ok(removed)
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn document() -> Document {
         previous_response_id: None,
         metadata: BTreeMap::new(),
         instructions: None,
+        idempotency_key: None,
         params: BTreeMap::new(),
     }
 }

@@ -8,7 +8,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use http::{HeaderName, HeaderValue, Method};
-use tidemark_proto::names::{REQUEST_ID, RESPONSE_ID, RETRY_AFTER_MS};
+use tidemark_proto::names::{IDEMPOTENCY_REPLAYED, REQUEST_ID, RESPONSE_ID, RETRY_AFTER_MS};
 use tidemark_proto::v1::ErrorCode;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
@@ -24,12 +24,13 @@ use crate::error::Error;
 use crate::grpc::name_faults;
 
 /// What a page of another origin may read of a reply, besides what every page may.
-const EXPOSED: [&str; 7] = [
+const EXPOSED: [&str; 8] = [
     "grpc-status",
     "grpc-message",
     "grpc-status-details-bin",
     REQUEST_ID,
     RESPONSE_ID,
+    IDEMPOTENCY_REPLAYED,
     "retry-after",
     RETRY_AFTER_MS,
 ];

@@ -27,6 +27,8 @@ pub struct RunMeters {
     pub unrecovered: Counter,
     /// Stretches of events that were replaced by merged ones.
     pub compactions: Counter,
+    /// Creates that got the response of an earlier one with their idempotency key.
+    pub replayed: Counter,
     /// Responses that were removed at the end of their retention.
     pub swept: Counter,
 }

@@ -112,6 +112,11 @@ impl Figures {
             [("code", *code)]
         })?;
         page.counter(
+            "creates_replayed",
+            "Creates that got the response of an earlier one with their idempotency key",
+            &runs.replayed,
+        )?;
+        page.counter(
             "responses_recovered",
             "Responses of an earlier process that were ended or started again",
             &runs.recovered,

@@ -5,12 +5,14 @@ use std::ops::RangeInclusive;
 
 use crate::tree::read;
 
-/// The rules of what is built so far, by family. W-26 comes with the compaction of D-19.
-const RULES: [(&str, &[RangeInclusive<u32>]); 4] = [
-    ("D", &[1..=18, 20..=30, 32..=32, 36..=39, 41..=41]),
-    ("S", &[1..=3, 10..=11]),
-    ("U", &[15..=16, 20..=21]),
-    ("W", &[1..=9, 12..=25, 27..=28, 30..=31]),
+/// The rules of what is built so far, by family.
+const RULES: [(&str, &[RangeInclusive<u32>]); 6] = [
+    ("D", &[1..=30, 32..=32, 35..=39, 41..=41]),
+    ("S", &[1..=3, 6..=6, 10..=11]),
+    ("U", &[3..=3, 15..=16, 18..=18, 20..=21]),
+    ("W", &[1..=9, 12..=28, 30..=31, 35..=35]),
+    ("R", &[20..=28]),
+    ("C", &[6..=6]),
 ];
 
 /// A cell for a rule that has no test yet.

@@ -2,18 +2,21 @@
 //!
 //! Every round streams to many readers, kills the server at a random moment and starts it again. Then every event that any client
 //! ever got must be there with its number and its bytes, numbers must be dense, and every response must have ended with one
-//! terminal event. Before each start, `tidemark store check` must find nothing wrong. `TIDEMARK_ROUNDS` sets the number of rounds, `TIDEMARK_SEED` repeats one run.
+//! terminal event; and a create that is sent again finds what it began. Before each start `tidemark store check` must find nothing
+//! wrong. `TIDEMARK_ROUNDS` sets the number of rounds, `TIDEMARK_SEED` repeats one run.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used, reason = "tests")]
 
 #[path = "../common/mod.rs"]
 mod common;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::model::{Ended, Random, Seen, rounds};
-use common::rest::Client;
+use common::rest::{Client, Frame, Stream};
 use common::server::{Server, tidemark};
+use serde_json::json;
 
 /// How many responses stream at once.
 const STREAMS: usize = 24;
@@ -26,6 +29,79 @@ async fn nothing_a_client_saw_is_lost_to_kill_nine_with_sync() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_a_client_saw_is_lost_to_kill_nine_with_os() {
     run("os").await;
+}
+
+/// How many creates with a key of their own are under way at each kill.
+const KEYS: usize = 16;
+
+/// A create with a key is sent, the server dies, and the create is sent again (check 15, D-35). What anybody saw with output is the
+/// response of the key for good; a key that had come to nothing makes one new response, and no key ever has two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_stays_one_response_through_kill_nine() {
+    let mut random = Random::seeded();
+    let mut server = Server::start("");
+    let (mut found_again, mut made_anew) = (0, 0);
+    for round in 1..=rounds(10).div_ceil(2).max(2) {
+        let client = Client::new(&server.url());
+        let first = tokio::spawn(async move { send_all(&client, round).await });
+        // Before there can be any output, and in the middle of it.
+        let pause = if round % 2 == 0 { random.below(10) } else { 150 + random.below(200) };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        server.kill();
+        let before = first.await.unwrap();
+        server.restart();
+        let client = Client::new(&server.url());
+        let again = send_all(&client, round).await;
+        assert_eq!(send_all(&client, round).await, again, "a key has one response");
+        for (seen, again) in before.iter().zip(&again) {
+            let last = again.last().unwrap();
+            assert!(last.is_terminal(), "the repeat is read to its end");
+            if seen.len() > BEFORE_OUTPUT {
+                assert_eq!(again[..seen.len()], seen[..]);
+                found_again += 1;
+            } else if last.name() == "response.completed" {
+                made_anew += 1;
+            }
+        }
+        let (_, list) = Client::json(client.get("/v1/responses?limit=1000")).await;
+        let all = list["data"].as_array().unwrap().iter();
+        let mut keys = BTreeSet::new();
+        for response in all.filter(|response| response["output"] != json!([])) {
+            assert!(
+                keys.insert(response["metadata"]["key"].to_string()),
+                "{response} is the second of its key"
+            );
+        }
+        println!("round {round}: {found_again} were found again, {made_anew} made anew");
+    }
+    assert!(found_again > 0 && made_anew > 0, "the kills came at the wrong times to prove anything");
+}
+
+/// Events of a response that has put out nothing: created and in_progress.
+const BEFORE_OUTPUT: usize = 2;
+
+/// Sends a create for each key of a round, all at once.
+async fn send_all(client: &Client, round: usize) -> Vec<Vec<Frame>> {
+    let send = |n| tokio::spawn(keyed(client.clone(), format!("{round}-{n}")));
+    let mut all = Vec::new();
+    for create in (0..KEYS).map(send).collect::<Vec<_>>() {
+        all.push(create.await.unwrap());
+    }
+    all
+}
+
+/// Sends a create with this key and reads what comes, until the end or the death of the server.
+async fn keyed(client: Client, key: String) -> Vec<Frame> {
+    let body = json!({
+        "model": "demo-long", "input": "go", "stream": true,
+        "metadata": {"demo.rate": "50", "demo.events": "20", "key": key},
+    });
+    let request = client.post("/v1/responses", &body).header("idempotency-key", key);
+    let Ok(reply) = request.send().await else { return Vec::new() };
+    assert_eq!(reply.status(), 200);
+    let mut frames = Stream::from_reply(reply).rest().await;
+    frames.retain(|frame| !frame.is_done());
+    frames
 }
 
 /// What is left can be read, and the index and its counts fit it.

@@ -100,7 +100,8 @@ async fn a_create_waits_for_the_end_or_for_nothing() {
 async fn a_created_stream_is_read_in_one_round_trip() {
     let (server, client) = demo("");
     let create = Some(text_request("demo", "Hello wide world"));
-    let reply = responses(&server).await.create_stream(CreateStreamRequest { create }).await.unwrap();
+    let reply =
+        responses(&server).await.create_stream(CreateStreamRequest { create, after: None }).await.unwrap();
     let messages: Vec<_> = reply.into_inner().try_collect().await.unwrap();
     let ids: Vec<_> = messages.iter().map(|message| message.id.as_str()).collect();
     assert!(ids[0].starts_with("resp_") && ids[1..].iter().all(|id| id.is_empty()), "{ids:?}");
@@ -230,7 +231,7 @@ async fn a_call_that_meets_its_deadline_frees_its_reader() {
     ));
     timeout(patience(), stage.backend.until_dropped(1)).await.unwrap();
 
-    let create = CreateStreamRequest { create: Some(unstored()) };
+    let create = CreateStreamRequest { create: Some(unstored()), after: None };
     let mut reading = client.create_stream(create).await.unwrap().into_inner();
     let id = reading.message().await.unwrap().unwrap().id;
     let rest = async |mut reading: Streaming<_>| while reading.message().await.unwrap().is_some() {};

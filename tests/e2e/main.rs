@@ -14,6 +14,8 @@ mod cancels;
 mod command_line;
 mod creates;
 mod grpc;
+mod idempotency;
+mod inputs;
 mod limits;
 mod long;
 mod owners;

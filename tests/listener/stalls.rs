@@ -48,7 +48,7 @@ async fn a_stream_that_is_not_taken_is_cut_alone() {
         input: Some(Input::Text("go".to_owned())),
         ..CreateRequest::default()
     };
-    let create = CreateStreamRequest { create: Some(create) };
+    let create = CreateStreamRequest { create: Some(create), after: None };
     let mut over_grpc = connection.grpc("/tidemark.v1.ResponsesService/CreateStream", &create).await;
     // Silent for longer than the limit, and taken at once.
     let mut silent = connection.post("/v1/responses", &body("silent")).await;

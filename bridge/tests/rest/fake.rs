@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, TryStreamExt as _, stream};
 use tidemark_bridge::{Clients, Options, router};
 use tidemark_proto::errors::DOMAIN;
 use tidemark_proto::v1::models_service_server::{ModelsService, ModelsServiceServer};
@@ -38,6 +38,8 @@ pub(crate) struct Script {
     pub(crate) open: Result<(), Status>,
     /// What such a stream then does; at the end it ends with OK.
     pub(crate) steps: Vec<Step>,
+    /// Whether Create and CreateStream say that the response was there before.
+    pub(crate) replayed: bool,
     /// What ListModels returns.
     pub(crate) models: Vec<Model>,
     /// What List returns.
@@ -52,6 +54,7 @@ impl Default for Script {
             reply: Some(Ok(response(v1::Status::Completed))),
             open: Ok(()),
             steps: Vec::new(),
+            replayed: false,
             models: Vec::new(),
             page: ListResponse::default(),
             input: ListInputItemsResponse::default(),
@@ -74,7 +77,7 @@ pub(crate) enum Step {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Asked {
     Create(CreateRequest),
-    CreateStream(CreateRequest),
+    CreateStream(CreateStreamRequest),
     Get(String),
     Cancel(String),
     Resume(ResumeRequest),
@@ -222,7 +225,7 @@ trait Message: Send + 'static {
 
 impl Message for CreateStreamResponse {
     fn new(events: Vec<Event>, _: Option<Gap>) -> Self {
-        Self { id: ID.to_owned(), events, committed: 0 }
+        Self { id: ID.to_owned(), events, ..Self::default() }
     }
 }
 
@@ -242,15 +245,19 @@ impl ResponsesService for Fake {
         request: Request<CreateRequest>,
     ) -> Result<tonic::Response<CreateResponse>, Status> {
         let _open = self.enter(&request, Asked::Create(request.get_ref().clone()));
-        Ok(tonic::Response::new(CreateResponse { response: self.reply().await? }))
+        let replayed = self.script.replayed;
+        Ok(tonic::Response::new(CreateResponse { response: self.reply().await?, replayed }))
     }
 
     async fn create_stream(
         &self,
         request: Request<CreateStreamRequest>,
     ) -> Result<tonic::Response<Self::CreateStreamStream>, Status> {
-        let create = request.get_ref().create.clone().unwrap();
-        self.stream(self.enter(&request, Asked::CreateStream(create)))
+        let asked = Asked::CreateStream(request.get_ref().clone());
+        let messages = self.stream(self.enter(&request, asked))?.into_inner();
+        let replayed = self.script.replayed;
+        let said = messages.map_ok(move |message| CreateStreamResponse { replayed, ..message });
+        Ok(tonic::Response::new(Box::pin(said)))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<tonic::Response<GetResponse>, Status> {

@@ -5,6 +5,7 @@
 mod fake;
 mod http;
 mod lists;
+mod repeats;
 mod requests;
 mod sockets;
 mod streams;

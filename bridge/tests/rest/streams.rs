@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use tidemark_proto::v1::{CreateRequest, ErrorCode, Gap, OnGap, ResumeRequest, Wait};
+use tidemark_proto::v1::{CreateRequest, CreateStreamRequest, ErrorCode, Gap, OnGap, ResumeRequest, Wait};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -44,7 +44,8 @@ async fn create_streams_from_the_first_event() {
         }
     }
     let create = |background| {
-        Asked::CreateStream(CreateRequest { background, wait: Wait::None.into(), ..CreateRequest::default() })
+        let create = CreateRequest { background, wait: Wait::None.into(), ..CreateRequest::default() };
+        Asked::CreateStream(CreateStreamRequest { create: Some(create), after: None })
     };
     assert_eq!(fake.asked(), vec![[create(true), create(false)]; 2].concat());
 }

@@ -1,117 +1,12 @@
 //! Recovery of logs that cannot be read or understood.
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use tidemark_store::{
-    Append, Batch, Compact, Head, Health, Kept, LogId, NewLog, Purged, ReadError, ReadLimit, Record, Seq,
-    Tail, UnixMillis, Usage, Version, WriteError,
-};
-use tokio::sync::watch;
+use tidemark_store::{LogId, NewLog, UnixMillis};
 
+use super::faulty::{Call, Faulty};
 use super::*;
 use crate::runs::testing::{stop, text};
 use crate::runs::{OnRestart, ResponseId, Status};
-
-/// A store that cannot give back the head of one log.
-#[derive(Debug)]
-struct Broken(Arc<MemoryStore>, LogId);
-
-#[async_trait]
-impl Store for Broken {
-    fn epoch(&self) -> u64 {
-        self.0.epoch()
-    }
-
-    fn health(&self) -> watch::Receiver<Health> {
-        self.0.health()
-    }
-
-    fn free_bytes(&self) -> Option<u64> {
-        self.0.free_bytes()
-    }
-
-    fn usage(&self) -> Usage {
-        self.0.usage()
-    }
-
-    fn caps(&self) -> Caps {
-        self.0.caps()
-    }
-
-    async fn usage_of(&self, owner: &Owner) -> Result<Kept, ReadError> {
-        self.0.usage_of(owner).await
-    }
-
-    async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
-        self.0.create(new).await
-    }
-
-    async fn append(&self, append: Append) -> Result<Head, WriteError> {
-        self.0.append(append).await
-    }
-
-    async fn compact(&self, compact: Compact) -> Result<Head, WriteError> {
-        self.0.compact(compact).await
-    }
-
-    async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError> {
-        if id == self.1 { Err(ReadError::Broken("on purpose".into())) } else { self.0.head(id).await }
-    }
-
-    async fn document(&self, id: LogId) -> Result<Bytes, ReadError> {
-        self.0.document(id).await
-    }
-
-    async fn read(&self, id: LogId, after: Option<Seq>, limit: ReadLimit) -> Result<Batch, ReadError> {
-        self.0.read(id, after, limit).await
-    }
-
-    async fn tail(&self, id: LogId) -> Result<Tail, ReadError> {
-        self.0.tail(id).await
-    }
-
-    async fn purge(&self, id: LogId) -> Result<(), WriteError> {
-        self.0.purge(id).await
-    }
-
-    async fn purge_expired(&self, ids: &[LogId], now: UnixMillis) -> Result<Purged, WriteError> {
-        self.0.purge_expired(ids, now).await
-    }
-
-    async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
-        self.0.open_logs(after, limit).await
-    }
-
-    async fn logs_of(
-        &self,
-        owner: &Owner,
-        before: Option<LogId>,
-        limit: usize,
-    ) -> Result<Vec<LogId>, ReadError> {
-        self.0.logs_of(owner, before, limit).await
-    }
-
-    async fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
-        self.0.due(now, limit).await
-    }
-
-    async fn record(&self, key: &[u8]) -> Result<Option<Record>, ReadError> {
-        self.0.record(key).await
-    }
-
-    async fn put_record(
-        &self,
-        key: &[u8],
-        expected: Option<Version>,
-        value: Option<Bytes>,
-    ) -> Result<Version, WriteError> {
-        self.0.put_record(key, expected, value).await
-    }
-
-    async fn close(&self) {
-        self.0.close().await;
-    }
-}
 
 /// Responses that a process left running: one with this document behind each set of entries.
 async fn left(document: &'static [u8], logs: &[&[&'static [u8]]]) -> Arc<MemoryStore> {
@@ -161,14 +56,13 @@ fn options() -> Options {
 #[tokio::test(start_paused = true)]
 async fn a_log_whose_head_cannot_be_read_stays_open_and_holds_up_nobody() {
     let store = left(b"no document", &[&[CREATED], &[CREATED]]).await;
-    let broken = Broken(Arc::clone(&store), LogId::from_bytes(1_u128.to_be_bytes()));
-    let (clock, meters) = (Arc::new(TestClock::default()), RunMeters::default());
-    let models = Arc::new(OneModel(Script::new([])));
-    let runs = Runs::new(Arc::new(broken), models, clock, Tasks::new(), Options::default(), meters.clone());
-    assert_eq!(runs.recover().await.unwrap(), 2);
-    assert_eq!((meters.recovered.get(), meters.unrecovered.get()), (1, 1));
-    assert_eq!(store.open_logs(None, 10).await.unwrap(), [LogId::from_bytes(1_u128.to_be_bytes())]);
-    assert_eq!(runs.get(&alice(), &id(2)).await.unwrap().status, Status::Failed);
+    let broken = LogId::from_bytes(1_u128.to_be_bytes());
+    let faulty = Faulty { store: Arc::clone(&store), fails: move |call| call == Call::Head(broken) };
+    let room = room_behind(faulty, Arc::new(TestClock::default()), [], Options::default());
+    assert_eq!(room.runs.recover().await.unwrap(), 2);
+    assert_eq!((room.meters.recovered.get(), room.meters.unrecovered.get()), (1, 1));
+    assert_eq!(store.open_logs(None, 10).await.unwrap(), [broken]);
+    assert_eq!(room.get(&id(2)).await.status, Status::Failed);
 }
 
 #[tokio::test(start_paused = true)]

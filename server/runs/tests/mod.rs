@@ -3,7 +3,9 @@
 mod compaction;
 mod damage;
 mod ends;
+mod faulty;
 mod flows;
+mod idempotency;
 mod lists;
 mod quotas;
 mod races;
@@ -17,6 +19,7 @@ use tidemark_proto::v1::create_request::Input;
 use tidemark_store::memory::MemoryStore;
 use tidemark_store::{Caps, Owner, Store};
 
+use self::faulty::{Call, Faulty};
 use crate::auth::Principal;
 use crate::clock::Clock;
 use crate::error::Error;
@@ -49,16 +52,32 @@ fn room_over(
     acts: impl IntoIterator<Item = Act>,
     options: Options,
 ) -> Room {
+    room_seeing(Arc::clone(&store) as Arc<dyn Store>, store, clock, acts, options)
+}
+
+/// A room over a store that fails when a test wants it to.
+fn room_behind<F: Fn(Call) -> bool + Send + Sync + 'static>(
+    faulty: Faulty<F>,
+    clock: Arc<TestClock>,
+    acts: impl IntoIterator<Item = Act>,
+    options: Options,
+) -> Room {
+    let store = Arc::clone(&faulty.store);
+    room_seeing(Arc::new(faulty), store, clock, acts, options)
+}
+
+/// A room that sees `store` as `seen`.
+fn room_seeing(
+    seen: Arc<dyn Store>,
+    store: Arc<MemoryStore>,
+    clock: Arc<TestClock>,
+    acts: impl IntoIterator<Item = Act>,
+    options: Options,
+) -> Room {
     let (script, tasks, meters) = (Script::new(acts), Tasks::new(), RunMeters::default());
     let models = Arc::new(OneModel(Arc::clone(&script)));
-    let runs = Runs::new(
-        Arc::clone(&store) as Arc<dyn Store>,
-        models,
-        Arc::clone(&clock) as Arc<dyn Clock>,
-        tasks.clone(),
-        options,
-        meters.clone(),
-    );
+    let runs =
+        Runs::new(seen, models, Arc::clone(&clock) as Arc<dyn Clock>, tasks.clone(), options, meters.clone());
     Room { runs, store, clock, script, tasks, meters }
 }
 

@@ -4,13 +4,14 @@
 //! acknowledged is never lost (durability `sync`), and nothing can be read before it is durable. Entries and "is it closed?"
 //! come from one look. A lost race is a normal answer, never a repair.
 
-use std::any::Any;
 use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub use crate::quota::{Full, Kept, Quota, Quotas};
+pub use crate::tail::Tail;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 
 /// The longest key of a record, in bytes.
@@ -38,68 +39,6 @@ impl Default for Caps {
     fn default() -> Self {
         Self { entries: Some(8192), bytes: Some(64 << 20) }
     }
-}
-
-/// What is kept: by one owner, or by all of them together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
-    /// Logs, open ones too.
-    pub logs: u64,
-    /// Bytes of their documents and of the entries that they retain.
-    pub bytes: u64,
-}
-
-/// How much may be kept; absent = any number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Quota {
-    /// Logs.
-    pub logs: Option<u64>,
-    /// Bytes. A log that would begin beyond them is refused; one that exists may grow beyond them, up to its caps.
-    pub bytes: Option<u64>,
-}
-
-/// Limits of what is kept (D-18). It is the new log that is refused; one that exists is never touched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Quotas {
-    /// Of each owner.
-    pub owner: Quota,
-    /// Of all owners together.
-    pub total: Quota,
-}
-
-impl Quotas {
-    /// Whether so much may be kept.
-    pub(crate) fn check(&self, own: Kept, total: Kept) -> Result<(), Full> {
-        let over = |limit: Option<u64>, kept: u64| limit.is_some_and(|limit| kept > limit);
-        if over(self.total.logs, total.logs) {
-            Err(Full::Logs)
-        } else if over(self.total.bytes, total.bytes) {
-            Err(Full::Bytes)
-        } else if over(self.owner.logs, own.logs) {
-            Err(Full::OwnerLogs)
-        } else if over(self.owner.bytes, own.bytes) {
-            Err(Full::OwnerBytes)
-        } else {
-            Ok(())
-        }
-    }
-}
-
-/// Which quota is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
-    /// The logs of this owner.
-    #[error("the owner keeps as many logs as it may")]
-    OwnerLogs,
-    /// The bytes of this owner.
-    #[error("the owner keeps as many bytes as it may")]
-    OwnerBytes,
-    /// All logs.
-    #[error("the store keeps as many logs as it may")]
-    Logs,
-    /// All bytes.
-    #[error("the store keeps as many bytes as it may")]
-    Bytes,
 }
 
 /// A log to be made.
@@ -203,41 +142,6 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// How far the log had come when `entries` were taken: one look.
     pub frontier: Frontier,
-}
-
-/// Follows the frontier of one log. While it lives, the log stays cheap to read.
-pub struct Tail {
-    frontier: watch::Receiver<Frontier>,
-    _pin: Box<dyn Any + Send + Sync>,
-}
-
-impl Tail {
-    /// A tail that follows `frontier` and keeps `pin` alive.
-    pub fn new(frontier: watch::Receiver<Frontier>, pin: Box<dyn Any + Send + Sync>) -> Self {
-        Self { frontier, _pin: pin }
-    }
-
-    /// How far the log has come.
-    pub fn frontier(&self) -> Frontier {
-        *self.frontier.borrow()
-    }
-
-    /// Waits until the frontier is past `position`, or the log is closed or gone, and returns it.
-    ///
-    /// Cancel safe.
-    pub async fn past(&mut self, position: Option<Seq>) -> Frontier {
-        let next = Seq::after(position);
-        // An error means that the log left the memory of the store: what was seen last is what there is.
-        let reached = |now: &Frontier| now.committed >= next || now.closed || now.gone;
-        let _ = self.frontier.wait_for(reached).await;
-        self.frontier()
-    }
-}
-
-impl fmt::Debug for Tail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tail").field("frontier", &*self.frontier.borrow()).finish_non_exhaustive()
-    }
 }
 
 /// A version of a record: different for every put of its key.
@@ -449,15 +353,6 @@ pub struct Usage {
     pub kept: Kept,
 }
 
-/// What became of logs that were to be removed if they have expired.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Purged {
-    /// How many were removed.
-    pub removed: usize,
-    /// Those that exist and have not expired.
-    pub left: Vec<LogId>,
-}
-
 /// A durable store of logs and records. All methods are cancel safe: a write whose caller went away may or may not be done,
 /// but never in part.
 #[async_trait]
@@ -510,6 +405,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`ReadError::Broken`].
     async fn head(&self, id: LogId) -> Result<Option<Head>, ReadError>;
 
+    /// Where these logs stand, without those that do not exist.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    async fn heads(&self, ids: &[LogId]) -> Result<Vec<(LogId, Head)>, ReadError>;
+
     /// The document that a log was made with.
     ///
     /// # Errors
@@ -534,12 +435,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`WriteError::NotFound`], [`WriteError::Poisoned`].
     async fn purge(&self, id: LogId) -> Result<(), WriteError>;
 
-    /// Removes those of these logs, at most [`MAX_BATCH_ENTRIES`], that have expired by `now`, as one write. What has gone already is
-    /// passed over.
+    /// Removes logs, at most [`MAX_BATCH_ENTRIES`], as one write; returns how many of them there were.
     ///
     /// # Errors
     /// [`WriteError::Invalid`], [`WriteError::Poisoned`].
-    async fn purge_expired(&self, ids: &[LogId], now: UnixMillis) -> Result<Purged, WriteError>;
+    async fn purge_many(&self, ids: &[LogId]) -> Result<usize, WriteError>;
 
     /// Logs that are not closed: at most `limit`, with an id greater than `after`, in the order of ids.
     ///

@@ -8,7 +8,9 @@
 //! in memory, for tests.
 
 mod api;
+mod quota;
 mod retained;
+mod tail;
 mod types;
 
 pub mod embedded;

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 
 use crate::api::{
     Append, Batch, Caps, Compact, Entry, Health, Kept, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES,
-    MAX_RECORD_VALUE_BYTES, NewLog, Purged, Quotas, ReadError, ReadLimit, Record, Span, Store, Tail, Usage,
-    Version, WriteError,
+    MAX_RECORD_VALUE_BYTES, NewLog, Quotas, ReadError, ReadLimit, Record, Span, Store, Tail, Usage, Version,
+    WriteError,
 };
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
@@ -248,6 +248,11 @@ impl Store for MemoryStore {
         Ok(self.state().logs.get(&id).map(|log| log.head.clone()))
     }
 
+    async fn heads(&self, ids: &[LogId]) -> Result<Vec<(LogId, Head)>, ReadError> {
+        let state = self.state();
+        Ok(ids.iter().filter_map(|id| Some((*id, state.logs.get(id)?.head.clone()))).collect())
+    }
+
     async fn document(&self, id: LogId) -> Result<Bytes, ReadError> {
         self.state().logs.get(&id).map(|log| log.document.clone()).ok_or(ReadError::NotFound)
     }
@@ -280,23 +285,17 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn purge_expired(&self, ids: &[LogId], now: UnixMillis) -> Result<Purged, WriteError> {
-        if ids.len() > MAX_BATCH_ENTRIES {
-            return Err(WriteError::Invalid("a batch has at most 4096 logs"));
-        }
-        let mut purged = Purged::default();
+    async fn purge_many(&self, ids: &[LogId]) -> Result<usize, WriteError> {
+        check_many(ids)?;
+        let mut removed = 0;
         for id in ids {
-            let head = self.writable()?.logs.get(id).map(|log| log.head.clone());
-            match head {
-                Some(head) if head.expires_at.is_some_and(|at| at <= now) => {
-                    self.purge(*id).await?;
-                    purged.removed += 1;
-                }
-                Some(_) => purged.left.push(*id),
-                None => {}
+            match self.purge(*id).await {
+                Ok(()) => removed += 1,
+                Err(WriteError::NotFound) => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(purged)
+        Ok(removed)
     }
 
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
@@ -368,6 +367,13 @@ pub(crate) fn check_batch(entries: &[Bytes]) -> Result<(), WriteError> {
         1..=MAX_BATCH_ENTRIES => Ok(()),
         _ => Err(WriteError::Invalid("a batch has at most 4096 entries")),
     }
+}
+
+pub(crate) fn check_many(ids: &[LogId]) -> Result<(), WriteError> {
+    if ids.len() > MAX_BATCH_ENTRIES {
+        return Err(WriteError::Invalid("a batch has at most 4096 logs"));
+    }
+    Ok(())
 }
 
 pub(crate) fn check_record(key: &[u8], value: Option<&Bytes>) -> Result<(), WriteError> {

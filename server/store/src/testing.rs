@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use crate::api::{Append, Caps, Close, Health, NewLog, Purged, ReadError, ReadLimit, Store, WriteError};
+use crate::api::{Append, Caps, Close, Health, NewLog, ReadError, ReadLimit, Store, WriteError};
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
 
 mod compaction;
@@ -29,7 +29,7 @@ macro_rules! store_suite {
         $crate::store_suite!($make; a_log_reads_back_as_it_was_appended, an_append_is_fenced_by_position_and_epoch,
             a_closed_log_takes_nothing, caps_evict_from_the_front_and_raise_the_watermark,
             a_large_entry_and_document_read_back, reads_keep_their_limits, a_tail_follows_to_the_end,
-            many_readers_see_the_same, a_purged_log_is_unknown, expired_logs_are_purged_together, open_and_due_logs_are_found, spans_take_the_place_of_entries,
+            many_readers_see_the_same, a_purged_log_is_unknown, many_logs_are_purged_together, open_and_due_logs_are_found, spans_take_the_place_of_entries,
             a_compaction_is_fenced_by_its_generation, a_compaction_makes_room, a_last_compaction_is_due_once,
             the_logs_of_an_owner_are_found_newest_first, records_compare_and_set, concurrent_puts_of_a_record_have_one_winner,
             concurrent_appends_at_one_position_have_one_winner, bad_batches_are_refused, a_closed_store_takes_nothing,
@@ -322,23 +322,24 @@ pub async fn open_and_due_logs_are_found(store: Tested) {
     assert_eq!(store.due(UnixMillis(1000), 10).await.unwrap(), [ids[2], ids[0]]);
 }
 
-/// Scenario: of many logs those that have expired go at once, open ones and later ones stay.
-pub async fn expired_logs_are_purged_together(store: Tested) {
-    let ids: Vec<LogId> = (0..6).map(|_| id()).collect();
-    for (id, at) in ids.iter().zip([Some(10), Some(20), Some(30), None]) {
+/// Scenario: logs are looked up and purged together; those that are gone are passed over.
+pub async fn many_logs_are_purged_together(store: Tested) {
+    let mut ids: Vec<LogId> = (0..6).map(|_| id()).collect();
+    for id in &ids[..5] {
         create(&store, *id).await;
-        let close = Some(Close { compacts_at: Some(UnixMillis(5)), expires_at: at.map(UnixMillis) });
+        let close = Some(Close { compacts_at: None, expires_at: Some(UnixMillis(10)) });
         store.append(Append { close, ..append(&store, *id, 1, 2) }).await.unwrap();
     }
-    create(&store, ids[4]).await;
-    let purged = store.purge_expired(&ids, UnixMillis(20)).await.unwrap();
-    assert_eq!(purged, Purged { removed: 2, left: ids[2..5].to_vec() });
-    assert_eq!(store.logs_of(&owner(), None, 10).await.unwrap(), [ids[4], ids[3], ids[2]]);
-    assert_eq!(store.head(ids[0]).await.unwrap(), None);
-    assert_eq!(store.purge_expired(&ids[..2], UnixMillis(20)).await.unwrap(), Purged::default());
-    assert_eq!(store.due(UnixMillis(1000), 10).await.unwrap(), ids[2..4]);
-    let many = vec![ids[0]; 5000];
-    assert!(matches!(store.purge_expired(&many, UnixMillis(0)).await, Err(WriteError::Invalid(_))));
+    let heads = store.heads(&ids).await.unwrap();
+    assert_eq!(heads.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids[..5]);
+    assert!(heads.iter().all(|(_, head)| head.frontier.closed));
+    assert_eq!(store.purge_many(&[ids[0], ids[3], ids[5]]).await.unwrap(), 2);
+    assert_eq!(store.purge_many(&[ids[0], ids[3]]).await.unwrap(), 0);
+    assert_eq!(store.purge_many(&[]).await.unwrap(), 0);
+    ids = vec![ids[1], ids[2], ids[4]];
+    assert_eq!(store.due(UnixMillis(1000), 10).await.unwrap(), ids);
+    assert_eq!(store.heads(&ids).await.unwrap().len(), 3);
+    assert!(matches!(store.purge_many(&vec![ids[0]; 5000]).await, Err(WriteError::Invalid(_))));
 }
 
 /// Scenario: the logs of one owner are listed in pages, whether the index has them yet or not, and not those of owners with

@@ -28,6 +28,7 @@ mod log;
 mod open;
 mod read;
 mod replay;
+mod reply;
 mod rewrite;
 mod segment;
 mod shared;

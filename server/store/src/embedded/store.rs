@@ -15,7 +15,6 @@ use super::account::Hold;
 use super::change::{MAX_INLINE_BYTES, Origin, Payload, Span};
 use super::cleaner::{Cleaner, Signal};
 use super::copier::Copier;
-use super::index::IndexError;
 use super::log::{Log, Pin};
 use super::read::{self, Looked, broken};
 use super::rewrite::{Kind, Look, PutSpans, Range};
@@ -23,10 +22,10 @@ use super::shared::Shared;
 use super::writer::{Command, NewLog as NewFrames, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
-    Append, Batch, Caps, Compact, Health, Kept, MAX_BATCH_ENTRIES, NewLog, Purged, ReadError, ReadLimit,
-    Record, Store, Tail, Usage, Version, WriteError,
+    Append, Batch, Caps, Compact, Health, Kept, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage,
+    Version, WriteError,
 };
-use crate::memory::{check_batch, check_record};
+use crate::memory::{check_batch, check_many, check_record};
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
 
 /// A batch holds at most this many bytes in the log itself; what is more goes to blob files.
@@ -34,7 +33,7 @@ const MAX_INLINE_BATCH_BYTES: usize = 8 << 20;
 
 /// A [`Store`] in one data directory.
 pub struct EmbeddedStore {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     dir: PathBuf,
     commands: mpsc::Sender<Command>,
     cleaner: Arc<Cleaner>,
@@ -126,26 +125,22 @@ impl EmbeddedStore {
         .await
     }
 
-    /// The logs of all owners: at most `limit`, with an id greater than `after`, in the order of ids.
-    ///
-    /// # Errors
-    /// [`ReadError::Broken`].
-    pub async fn logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
-        let shared = Arc::clone(&self.shared);
-        blocking(move || {
-            shared.catch_up();
-            let ids = shared.index.heads(after).map(|item| Ok(item?.0)).take(limit);
-            ids.collect::<Result<_, IndexError>>().map_err(|error| broken(&error))
-        })
-        .await
-    }
-
     async fn pin(&self, id: LogId) -> Result<Option<Pin>, ReadError> {
         if let Ok(pin) = self.shared.logs.get(id) {
             return Ok(Some(pin));
         }
         let shared = Arc::clone(&self.shared);
         blocking(move || shared.pin(id).map_err(|error| broken(&error))).await
+    }
+
+    /// Those of these logs that there are, found in one go.
+    async fn pin_many(&self, ids: &[LogId]) -> Result<Vec<Pin>, ReadError> {
+        let (shared, ids) = (Arc::clone(&self.shared), ids.to_vec());
+        blocking(move || {
+            let pins = ids.into_iter().filter_map(|id| shared.pin(id).transpose());
+            pins.collect::<Result<_, _>>().map_err(|error| broken(&error))
+        })
+        .await
     }
 
     /// The log, to be changed.
@@ -232,25 +227,6 @@ impl EmbeddedStore {
     }
 }
 
-/// Of these logs, those that have expired by `now`, and those that have not. Blocks.
-fn expired_of(
-    shared: &Shared,
-    ids: Vec<LogId>,
-    now: UnixMillis,
-) -> Result<(Vec<Pin>, Vec<LogId>), IndexError> {
-    let (mut expired, mut left) = (Vec::new(), Vec::new());
-    for id in ids {
-        let Some(pin) = shared.pin(id)? else { continue };
-        let head = pin.state().committed.as_ref().map(|stored| stored.head.clone());
-        match head.filter(|head| !head.frontier.gone) {
-            Some(head) if head.expires_at.is_some_and(|at| at <= now) => expired.push(pin),
-            Some(_) => left.push(id),
-            None => {}
-        }
-    }
-    Ok((expired, left))
-}
-
 /// What a compaction replaces, once the index has all of it. Blocks.
 fn look_at(shared: &Shared, log: &Log, compact: &Compact) -> Result<Look, WriteError> {
     loop {
@@ -266,7 +242,7 @@ fn look_at(shared: &Shared, log: &Log, compact: &Compact) -> Result<Look, WriteE
 }
 
 /// Runs what blocks on the disk where it holds up nobody.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
     match spawn_blocking(work).await {
@@ -372,6 +348,13 @@ impl Store for EmbeddedStore {
         Ok(head.filter(|head| !head.frontier.gone))
     }
 
+    async fn heads(&self, ids: &[LogId]) -> Result<Vec<(LogId, Head)>, ReadError> {
+        let pins = self.pin_many(ids).await?;
+        let head = |pin: &Pin| Some(pin.state().committed.as_ref()?.head.clone());
+        let heads = pins.iter().filter_map(|pin| Some((pin.id, head(pin)?)));
+        Ok(heads.filter(|(_, head)| !head.frontier.gone).collect())
+    }
+
     async fn document(&self, id: LogId) -> Result<Bytes, ReadError> {
         let pin = self.pin(id).await?.ok_or(ReadError::NotFound)?;
         let shared = Arc::clone(&self.shared);
@@ -406,18 +389,13 @@ impl Store for EmbeddedStore {
         }
     }
 
-    async fn purge_expired(&self, ids: &[LogId], now: UnixMillis) -> Result<Purged, WriteError> {
-        if ids.len() > MAX_BATCH_ENTRIES {
-            return Err(WriteError::Invalid("a batch has at most 4096 logs"));
+    async fn purge_many(&self, ids: &[LogId]) -> Result<usize, WriteError> {
+        check_many(ids)?;
+        let pins = self.pin_many(ids).await.map_err(|error| WriteError::Poisoned(error.to_string()))?;
+        if pins.is_empty() {
+            return Ok(0);
         }
-        let (shared, ids) = (Arc::clone(&self.shared), ids.to_vec());
-        let found = blocking(move || expired_of(&shared, ids, now).map_err(|error| broken(&error))).await;
-        let (pins, left) = found.map_err(|error| WriteError::Poisoned(error.to_string()))?;
-        let removed = match pins.is_empty() {
-            true => 0,
-            false => self.send(|reply| Command::Purge { pins, reply }).await?,
-        };
-        Ok(Purged { removed, left })
+        self.send(|reply| Command::Purge { pins, reply }).await
     }
 
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {

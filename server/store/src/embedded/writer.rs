@@ -16,6 +16,8 @@ use super::account::Hold;
 use super::change::{self, Change, Durability, Origin, Payload, Purge};
 use super::frame::{self, Lsn};
 use super::log::{Extent, LogState, OriginAt, Pin, Rewritten, Stored};
+use super::reply::Answer;
+pub(crate) use super::reply::Reply;
 use super::rewrite::PutSpans;
 use super::segment;
 use super::shared::{Cell, Chain, Seen, Shared, Work};
@@ -32,8 +34,6 @@ const MAX_GROUP_COMMANDS: usize = 8192;
 
 /// How many commands may wait for the writer.
 pub(crate) const QUEUE_COMMANDS: usize = 16_384;
-
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 
 /// What the writer can be asked to do.
 #[derive(Debug)]
@@ -420,23 +420,6 @@ impl Writer {
 }
 
 pub(crate) const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a frame of the log");
-
-/// An answer; nobody may be waiting for it any more.
-enum Answer {
-    Head(Reply<Head>, Result<Head, WriteError>, Pin),
-    Purge(Reply<usize>, Result<usize, WriteError>),
-    Record(Reply<Option<Version>>, Result<Option<Version>, WriteError>),
-}
-
-impl Answer {
-    fn send(self) {
-        match self {
-            Self::Head(reply, result, _pin) => drop(reply.send(result)),
-            Self::Purge(reply, result) => drop(reply.send(result)),
-            Self::Record(reply, result) => drop(reply.send(result)),
-        }
-    }
-}
 
 /// Counts new entries against the caps; returns the last seq, and the watermark if entries had to go.
 fn retain(state: &mut LogState, caps: &api::Caps, first: Seq, entries: &[Payload]) -> (Seq, Option<Seq>) {

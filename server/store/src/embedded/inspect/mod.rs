@@ -1,4 +1,4 @@
-//! Looking at a store that no process has open, for its operator.
+//! Looking at a store as a whole, for its operator: mostly at one that no process has open.
 //!
 //! It owns what is counted and what is checked. It must never change the log or what the index says; only an index that is there is
 //! opened.
@@ -9,16 +9,21 @@ mod stats;
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use check::{Checked, Problem, Remedy};
 pub use stats::{IndexStats, Stats};
 
 use super::frame::Lsn;
-use super::index::Index;
+use super::index::{Index, IndexError};
 use super::keys::Covered;
 use super::open::Layout;
+use super::read::broken;
 use super::segment::{self, Found, Segments};
+use super::store::blocking;
 use super::{EmbeddedStore, OpenError};
+use crate::api::ReadError;
+use crate::types::LogId;
 
 /// How much memory sled may use for a look at the index, in bytes.
 const INDEX_CACHE_BYTES: u64 = 64 << 20;
@@ -39,6 +44,20 @@ impl EmbeddedStore {
     /// All of [`OpenError`]; [`OpenError::Damaged`] if the files do not even make one log.
     pub fn check(dir: &Path, report: &mut dyn FnMut(Problem)) -> Result<Checked, OpenError> {
         check::check(dir, report)
+    }
+
+    /// The logs of all owners: at most `limit`, with an id greater than `after`, in the order of ids.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    pub async fn logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            shared.catch_up();
+            let ids = shared.index.heads(after).map(|item| Ok(item?.0)).take(limit);
+            ids.collect::<Result<_, IndexError>>().map_err(|error| broken(&error))
+        })
+        .await
     }
 }
 
