@@ -8,6 +8,7 @@
 //! in memory, for tests.
 
 mod api;
+mod compaction;
 mod quota;
 mod retained;
 mod tail;
@@ -19,4 +20,7 @@ pub mod memory;
 pub mod testing;
 
 pub use api::*;
+pub use compaction::*;
+pub use quota::*;
+pub use tail::*;
 pub use types::*;

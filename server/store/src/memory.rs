@@ -10,11 +10,13 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::api::{
-    Append, Batch, Caps, Compact, Entry, Health, Kept, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES,
-    MAX_RECORD_VALUE_BYTES, NewLog, Quotas, ReadError, ReadLimit, Record, Span, Store, Tail, Usage, Version,
-    WriteError,
+    Append, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES, MAX_RECORD_VALUE_BYTES,
+    NewLog, ReadError, ReadLimit, Record, Store, Usage, Version, WriteError,
 };
+use crate::compaction::{Compact, Span};
+use crate::quota::{Kept, Quotas};
 use crate::retained::Retained;
+use crate::tail::Tail;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 
 /// A [`Store`] that forgets everything when it is dropped.
@@ -187,21 +189,8 @@ impl Store for MemoryStore {
         let with_it = |kept: Kept| Kept { logs: kept.logs + 1, bytes: kept.bytes + bytes as u64 };
         let (own, total) = (with_it(state.kept(Some(&new.owner))), with_it(state.kept(None)));
         self.quotas.check(own, total).map_err(WriteError::Full)?;
-        let frontier = Frontier { committed: Seq::FIRST, watermark: None, closed: false, gone: false };
-        let head = Head {
-            owner: new.owner,
-            created_at: new.created_at,
-            frontier,
-            status: new.status,
-            epoch: self.epoch,
-            recovered_through: None,
-            generation: 0,
-            compacts_at: None,
-            expires_at: None,
-            retained_entries: 0,
-            retained_bytes: 0,
-        };
-        let (sender, _) = watch::channel(frontier);
+        let head = Head { status: new.status, epoch: self.epoch, ..Head::new(new.owner, new.created_at) };
+        let (sender, _) = watch::channel(head.frontier);
         let mut log = Log {
             head,
             document: new.document,

@@ -153,3 +153,22 @@ pub struct Head {
     /// How many payload bytes are retained.
     pub retained_bytes: u64,
 }
+
+impl Head {
+    /// The head of a log that is being made, before anything is said of where it stands.
+    pub(crate) fn new(owner: Owner, created_at: UnixMillis) -> Self {
+        Self {
+            owner,
+            created_at,
+            frontier: Frontier { committed: Seq::FIRST, watermark: None, closed: false, gone: false },
+            status: 0,
+            epoch: 0,
+            recovered_through: None,
+            generation: 0,
+            compacts_at: None,
+            expires_at: None,
+            retained_entries: 0,
+            retained_bytes: 0,
+        }
+    }
+}

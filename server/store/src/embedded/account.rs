@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::index::{Index, IndexError};
 use super::log::Stored;
-use crate::api::{Kept, Quotas, WriteError};
+use crate::api::WriteError;
+use crate::quota::{Kept, Quotas};
 use crate::types::{LogId, Owner};
 
 /// So many logs are counted at once. A count says of each of them what it took in, and must stay below 6 KiB also when several

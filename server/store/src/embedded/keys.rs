@@ -24,7 +24,8 @@ use super::change::{Durability, read_owner};
 use super::codec::{Malformed, Reader, put_bytes, put_option, put_signed, put_varint};
 use super::frame::Lsn;
 use super::log::{Extent, OriginAt, Stored};
-use crate::api::{Kept, Record, Version};
+use crate::api::{Record, Version};
+use crate::quota::Kept;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 
 /// A record of extents takes no more frames when it spans this many entries.

@@ -47,7 +47,8 @@ pub use change::Durability;
 pub use inspect::{Checked, IndexStats, Problem, Remedy, Stats};
 pub use store::EmbeddedStore;
 
-use crate::api::{Caps, Quotas};
+use crate::api::Caps;
+use crate::quota::Quotas;
 
 /// How an embedded store works.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,8 @@ use super::read::{self, Fault, Placed};
 use super::shared::Shared;
 use super::standing::Standing;
 use super::writer::{Effect, Reply, Staged, StagedLog, TOO_LARGE, Writer};
-use crate::api::{Compact, ReadError, WriteError};
+use crate::api::{ReadError, WriteError};
+use crate::compaction::Compact;
 use crate::retained::Size;
 use crate::types::{Head, LogId, Seq};
 

@@ -22,10 +22,12 @@ use super::shared::Shared;
 use super::writer::{Command, NewLog as NewFrames, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
-    Append, Batch, Caps, Compact, Health, Kept, NewLog, ReadError, ReadLimit, Record, Store, Tail, Usage,
-    Version, WriteError,
+    Append, Batch, Caps, Health, NewLog, ReadError, ReadLimit, Record, Store, Usage, Version, WriteError,
 };
+use crate::compaction::Compact;
 use crate::memory::{check_batch, check_many, check_record};
+use crate::quota::Kept;
+use crate::tail::Tail;
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
 
 /// A batch holds at most this many bytes in the log itself; what is more goes to blob files.

@@ -24,7 +24,7 @@ use super::shared::{Cell, Chain, Seen, Shared, Work};
 use super::standing::Standing;
 use crate::api::{self, Version, WriteError};
 use crate::memory::check_append;
-use crate::types::{Frontier, Head, Seq};
+use crate::types::{Head, Seq};
 
 /// A group takes no further command when it has this many bytes.
 const MAX_GROUP_BYTES: usize = 8 << 20;
@@ -440,19 +440,7 @@ pub(crate) fn extent_of(first: Seq, entries: &[Payload], lsn: Lsn, length: u64) 
 
 /// A log that comes from `origin`, before anything is said of where it stands; the frame at `lsn` makes it.
 pub(crate) fn new_stored(origin: &Origin, lsn: Lsn) -> Stored {
-    let head = Head {
-        owner: origin.owner.clone(),
-        created_at: origin.created_at,
-        frontier: Frontier { committed: Seq::FIRST, watermark: None, closed: false, gone: false },
-        status: 0,
-        epoch: 0,
-        recovered_through: None,
-        generation: 0,
-        compacts_at: None,
-        expires_at: None,
-        retained_entries: 0,
-        retained_bytes: 0,
-    };
+    let head = Head::new(origin.owner.clone(), origin.created_at);
     let document_bytes = origin.document.len();
     let origin = OriginAt { lsn, length: 0, bytes: origin.document.inline_len() };
     Stored { head, origin, document_bytes, since: lsn, changed_in: lsn, has_blobs: false }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Tested, append, create, id, payload, spawn};
-use crate::api::{Append, Close, Compact, Entry, ReadError, ReadLimit, Span, WriteError};
+use crate::api::{Append, Close, Entry, ReadError, ReadLimit, WriteError};
+use crate::compaction::{Compact, Span};
 use crate::types::{LogId, Seq, UnixMillis};
 
 /// A compaction of the entries from `from` on, made from what the log is now: a span for each of `lasts`.

@@ -1,7 +1,7 @@
 //! Scenarios of what owners keep, and of its limits (D-18).
 
 use super::*;
-use crate::api::{Full, Kept, Quota, Quotas};
+use crate::quota::{Full, Kept, Quota, Quotas};
 
 /// The quotas that a scenario runs with.
 pub fn quotas_of(scenario: &str) -> Quotas {

@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 
 use super::KnownIndex;
-use crate::api::Kept;
 use crate::embedded::account::{self, Count};
 use crate::embedded::change::Change;
 use crate::embedded::frame::Lsn;
 use crate::embedded::index::{Index, IndexError};
 use crate::embedded::keys;
 use crate::embedded::log::Stored;
+use crate::quota::Kept;
 use crate::types::{LogId, Owner};
 
 /// Compares frame after frame with an index, as far as that covers the log.

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::api::{Compact, Entry, NewLog, Quota, Span, Store, WriteError};
+use crate::api::{Entry, NewLog, Store, WriteError};
+use crate::compaction::{Compact, Span};
 use crate::memory::MemoryStore;
+use crate::quota::Quota;
 use crate::testing::owner;
 use crate::types::{Head, Seq, UnixMillis};
 

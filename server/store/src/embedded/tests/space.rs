@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::api::{Compact, NewLog, Span, Version};
+use crate::api::{NewLog, Version};
+use crate::compaction::{Compact, Span};
 use crate::testing::payload;
 
 const SEGMENT_BYTES: u64 = 16 << 10;
