@@ -35,6 +35,7 @@ pub struct Row {
 
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
+const TOO_MANY: &str = "too_many_requests";
 
 const fn row(code: &'static str, grpc: Code, http: u16, kind: &'static str, retry: Retry) -> Row {
     Row { code, grpc, http, kind, retry }
@@ -42,7 +43,7 @@ const fn row(code: &'static str, grpc: Code, http: u16, kind: &'static str, retr
 
 impl ErrorCode {
     /// Every code that can be sent.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::InvalidRequest,
         Self::InvalidCursor,
         Self::ConflictingCursor,
@@ -76,6 +77,9 @@ impl ErrorCode {
         Self::IdempotencyKeyReused,
         Self::IdempotencyRequestInProgress,
         Self::IdempotencyUnavailable,
+        Self::AmbiguousCredentials,
+        Self::AuthRateLimited,
+        Self::RateLimited,
     ];
 
     /// The row of this code. `Unspecified` reads as `internal`.
@@ -88,6 +92,9 @@ impl ErrorCode {
             }
             Self::InvalidIdempotencyKey => {
                 row("invalid_idempotency_key", Code::InvalidArgument, 400, INVALID, Retry::Never)
+            }
+            Self::AmbiguousCredentials => {
+                row("ambiguous_credentials", Code::InvalidArgument, 400, INVALID, Retry::Never)
             }
             Self::Unauthorized => {
                 row("unauthorized", Code::Unauthenticated, 401, "authentication_error", Retry::Never)
@@ -123,8 +130,12 @@ impl ErrorCode {
                 row("payload_too_large", Code::ResourceExhausted, 413, INVALID, Retry::Never)
             }
             Self::QuotaExceeded => {
-                row("quota_exceeded", Code::ResourceExhausted, 429, "too_many_requests", Retry::Later)
+                row("quota_exceeded", Code::ResourceExhausted, 429, TOO_MANY, Retry::Later)
             }
+            Self::AuthRateLimited => {
+                row("auth_rate_limited", Code::ResourceExhausted, 429, TOO_MANY, Retry::Later)
+            }
+            Self::RateLimited => row("rate_limited", Code::ResourceExhausted, 429, TOO_MANY, Retry::Later),
             Self::Internal | Self::Unspecified => row("internal", Code::Internal, 500, SERVER, Retry::Unsaid),
             Self::BackendError => row("backend_error", Code::Unavailable, 502, SERVER, Retry::Unsaid),
             Self::BackendUnreachable => {

@@ -3,8 +3,17 @@
 /// Names the owner of a call: honoured with auth off, or from a principal that may act for owners.
 pub const OWNER: &str = "x-tidemark-owner";
 
+/// The only scopes that a call shall have, with blanks or commas between them: they narrow what its credential has.
+pub const SCOPES: &str = "x-tidemark-scopes";
+
+/// Headers in which other systems take a credential. Here only `authorization` is one; beside it they are a second.
+pub const FOREIGN_CREDENTIALS: [&str; 2] = ["x-api-key", "api-key"];
+
 /// The id of a request: taken over if it is well-formed, made otherwise; on every reply.
 pub const REQUEST_ID: &str = "x-request-id";
+
+/// The address of the client, from a bridge that the gateway trusts as a proxy.
+pub const CLIENT: &str = "x-forwarded-for";
 
 /// The id of the response that a reply is about.
 pub const RESPONSE_ID: &str = "x-tidemark-response-id";
@@ -33,6 +42,8 @@ pub mod detail {
     pub const COMMITTED: &str = "committed";
     /// Why, where a code has several causes; `rolled_back` with `offset_lost`.
     pub const REASON: &str = "reason";
+    /// The scope that is missing.
+    pub const SCOPE: &str = "scope";
     /// The response that the failed call made.
     pub const RESPONSE_ID: &str = "response_id";
 }

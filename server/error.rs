@@ -22,6 +22,7 @@ struct Inner {
     response_id: Option<String>,
     cause: Option<String>,
     quote: Option<String>,
+    scope: Option<&'static str>,
 }
 
 impl Error {
@@ -36,6 +37,7 @@ impl Error {
             response_id: None,
             cause: None,
             quote: None,
+            scope: None,
         }))
     }
 
@@ -57,10 +59,12 @@ impl Error {
         self
     }
 
-    /// Says when another try makes sense.
+    /// Says when another try makes sense. It is rounded up to whole milliseconds, which every form of the answer can say: one
+    /// that comes even a moment earlier may be refused again.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
-        self.0.retry_after = Some(wait);
+        let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        self.0.retry_after = Some(Duration::from_millis(millis));
         self
     }
 
@@ -93,6 +97,13 @@ impl Error {
         self
     }
 
+    /// Names the scope that is missing.
+    #[must_use]
+    pub fn with_scope(mut self, scope: &'static str) -> Self {
+        self.0.scope = Some(scope);
+        self
+    }
+
     /// What the log may hold: the code alone for a mistake of the caller, because the message may repeat what the caller sent.
     pub fn for_log(&self) -> String {
         let of_the_caller = (400..500).contains(&self.0.code.row().http);
@@ -112,6 +123,11 @@ impl Error {
     /// The field or parameter that is wrong.
     pub fn param(&self) -> Option<&str> {
         self.0.param.as_deref()
+    }
+
+    /// The scope that is missing.
+    pub fn scope(&self) -> Option<&'static str> {
+        self.0.scope
     }
 
     /// When another try makes sense.
@@ -155,6 +171,18 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_another_try_is_rounded_up_to_milliseconds() {
+        let after = |nanos| {
+            Error::internal("x")
+                .with_retry_after(Duration::from_nanos(nanos))
+                .retry_after()
+                .unwrap()
+                .as_nanos()
+        };
+        assert_eq!([0, 1, 1_000_000, 1_000_001].map(after), [0, 1_000_000, 1_000_000, 2_000_000]);
+    }
 
     #[test]
     fn the_log_gets_no_text_of_callers_and_no_quote() {

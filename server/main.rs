@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use secrecy::SecretString;
 use tidemark::app::{self, Failure};
 use tidemark::cli::{
-    Bridge, CONFIG_ENV, Cli, Command, ConfigCommand, ConfigFile, Export, Serve, StoreCommand, exit,
+    Bridge, CONFIG_ENV, Cli, Command, ConfigCommand, ConfigFile, Export, KEY_ENV, SERVER_ENV, Serve,
+    StoreCommand, Way, Where, exit,
 };
 use tidemark::config::{Config, Loaded, Overrides, Problems, check_exposure, load};
+use tidemark::manage::{Manager, Refused, Source};
 use tidemark::operator::{self, Output};
 use tidemark::telemetry;
 use tidemark_store::embedded::Options as StoreOptions;
@@ -21,6 +24,8 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Print(file)) => print_config(&file),
         Command::Config(ConfigCommand::Check(file)) => check_config(&file),
         Command::Store(command) => store(&command),
+        Command::Keys(keys) => manage(keys.place(), async |manager| manager.keys(&keys).await),
+        Command::Users(users) => manage(users.place(), async |manager| manager.users(&users).await),
     }
 }
 
@@ -72,6 +77,7 @@ fn run(
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {
             let code = match failure {
+                Failure::NoCredentials => exit::USAGE,
                 Failure::Open(_) | Failure::Store(_) => exit::STORE,
                 Failure::Listen { .. }
                 | Failure::System { .. }
@@ -150,6 +156,45 @@ fn export_responses(dir: &Path, options: StoreOptions, export: &Export) -> Resul
         format!("{faults} responses could not be read whole; `tidemark store check` says what is wrong");
     let _ = fail(exit::STORE, &text);
     Ok(exit::STORE)
+}
+
+/// Does something with keys or users, and prints what came of it.
+fn manage(place: &Where, work: impl AsyncFnOnce(&Manager) -> Result<String, Refused>) -> ExitCode {
+    let env = |name: &str| std::env::var(name).ok();
+    let source = match place.way(env(CONFIG_ENV).map(PathBuf::from), env(SERVER_ENV)) {
+        Ok(Way::Online(gateway)) => {
+            Source::Gateway(gateway, env(KEY_ENV).filter(|key| !key.is_empty()).map(SecretString::from))
+        }
+        Ok(Way::Offline(file, overrides)) => match load(file.as_deref(), overrides, &env) {
+            Ok(loaded) => Source::Store(Box::new(loaded.config)),
+            Err(problems) => return refuse(&problems),
+        },
+        Err(wrong) => return fail(exit::USAGE, &wrong),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(exit::FAILED, &format!("cannot start the runtime: {error}")),
+    };
+    let done = runtime.block_on(async {
+        let manager = Manager::open(&source).await?;
+        let done = work(&manager).await;
+        manager.close().await;
+        done
+    });
+    match done {
+        Ok(text) => {
+            print(&text);
+            ExitCode::from(exit::OK)
+        }
+        Err(refused) => {
+            let code = match refused {
+                Refused::Open(_) | Refused::InUse(_) => exit::STORE,
+                Refused::NoCredential(_) => exit::USAGE,
+                Refused::Call(_) | Refused::Fault(_) => exit::FAILED,
+            };
+            fail(code, &with_causes(&refused))
+        }
+    }
 }
 
 /// An error and what lies behind it, on one line.

@@ -7,9 +7,13 @@ use http::{Extensions, HeaderMap, HeaderName, header};
 use tidemark_proto::names;
 use tonic::metadata::MetadataMap;
 
-const CARRIED: [HeaderName; 3] = [
+const CARRIED: [HeaderName; 7] = [
     header::AUTHORIZATION,
+    HeaderName::from_static(names::CLIENT),
+    HeaderName::from_static(names::FOREIGN_CREDENTIALS[0]),
+    HeaderName::from_static(names::FOREIGN_CREDENTIALS[1]),
     HeaderName::from_static(names::OWNER),
+    HeaderName::from_static(names::SCOPES),
     HeaderName::from_static(names::REQUEST_ID),
 ];
 
@@ -55,8 +59,11 @@ mod tests {
         let (mut parts, ()) = http::Request::builder()
             .header("authorization", "Bearer a")
             .header("authorization", "Bearer b")
+            .header("x-api-key", "c")
             .header("x-tidemark-owner", "ada")
+            .header("x-tidemark-scopes", "models.read")
             .header("x-request-id", "req-1")
+            .header("x-forwarded-for", "203.0.113.7")
             .header("cookie", "secret")
             .header("grpc-timeout", "1S")
             .extension(Mark(7))
@@ -69,7 +76,17 @@ mod tests {
         let mut names: Vec<_> =
             call.metadata().clone().into_headers().keys().map(ToString::to_string).collect();
         names.sort();
-        assert_eq!(names, ["authorization", "x-request-id", "x-tidemark-owner"]);
+        assert_eq!(
+            names,
+            [
+                "authorization",
+                "x-api-key",
+                "x-forwarded-for",
+                "x-request-id",
+                "x-tidemark-owner",
+                "x-tidemark-scopes"
+            ]
+        );
         let credentials: Vec<_> = call.metadata().get_all("authorization").iter().collect();
         assert_eq!(credentials, ["Bearer a", "Bearer b"]);
         assert_eq!(call.extensions().get::<Mark>(), Some(&Mark(7)));

@@ -6,8 +6,10 @@ use axum::body::Bytes;
 use futures_util::TryFutureExt as _;
 use http_body::Body;
 use tidemark_proto::MAX_MESSAGE_BYTES;
+use tidemark_proto::v1::keys_service_client::KeysServiceClient;
 use tidemark_proto::v1::models_service_client::ModelsServiceClient;
 use tidemark_proto::v1::responses_service_client::ResponsesServiceClient;
+use tidemark_proto::v1::users_service_client::UsersServiceClient;
 use tonic::Status;
 use tonic::codegen::{Service, StdError};
 use tower::ServiceExt as _;
@@ -17,50 +19,52 @@ type GrpcRequest = http::Request<tonic::body::Body>;
 type GrpcResponse = http::Response<tonic::body::Body>;
 
 /// Any transport, its type erased once here so that no other room is generic over it.
-pub(crate) type Transport = BoxCloneSyncService<GrpcRequest, GrpcResponse, Status>;
+pub type Transport = BoxCloneSyncService<GrpcRequest, GrpcResponse, Status>;
 
-/// The generated clients that the bridge calls (D-2). Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Clients {
-    responses: ResponsesServiceClient<Transport>,
-    models: ModelsServiceClient<Transport>,
+/// A generated client with the bound on messages in both directions.
+macro_rules! limited {
+    ($client:expr) => {
+        $client.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    };
 }
 
+/// The generated clients of one gateway (D-2). Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Clients(Transport);
+
 impl Clients {
-    /// Clients over two transports: the generated server objects (`ResponsesServiceServer`, `ModelsServiceServer`) to stay in
-    /// this process, or the same `tonic::transport::Channel` twice for a gateway elsewhere. Messages may reach
-    /// [`MAX_MESSAGE_BYTES`] in both directions; the servers must accept as much.
-    pub fn new<R, RB, M, MB>(responses: R, models: M) -> Self
+    /// Clients over a transport that serves the whole contract: the generated servers put together as `tonic::service::Routes` to
+    /// stay in this process, or a `tonic::transport::Channel` for a gateway elsewhere. Messages may reach [`MAX_MESSAGE_BYTES`] in
+    /// both directions; the servers must accept as much.
+    pub fn new<S, B>(transport: S) -> Self
     where
-        R: Service<GrpcRequest, Response = http::Response<RB>> + Clone + Send + Sync + 'static,
-        R::Error: Into<StdError>,
-        R::Future: Send + 'static,
-        RB: Body<Data = Bytes> + Send + 'static,
-        RB::Error: Into<StdError>,
-        M: Service<GrpcRequest, Response = http::Response<MB>> + Clone + Send + Sync + 'static,
-        M::Error: Into<StdError>,
-        M::Future: Send + 'static,
-        MB: Body<Data = Bytes> + Send + 'static,
-        MB::Error: Into<StdError>,
+        S: Service<GrpcRequest, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<StdError>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
     {
-        Self {
-            responses: ResponsesServiceClient::new(erase(responses))
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            models: ModelsServiceClient::new(erase(models))
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
-        }
+        Self(erase(transport))
     }
 
     /// A client for one call of `ResponsesService`.
-    pub(crate) fn responses(&self) -> ResponsesServiceClient<Transport> {
-        self.responses.clone()
+    pub fn responses(&self) -> ResponsesServiceClient<Transport> {
+        limited!(ResponsesServiceClient::new(self.0.clone()))
     }
 
     /// A client for one call of `ModelsService`.
-    pub(crate) fn models(&self) -> ModelsServiceClient<Transport> {
-        self.models.clone()
+    pub fn models(&self) -> ModelsServiceClient<Transport> {
+        limited!(ModelsServiceClient::new(self.0.clone()))
+    }
+
+    /// A client for one call of `KeysService`.
+    pub fn keys(&self) -> KeysServiceClient<Transport> {
+        limited!(KeysServiceClient::new(self.0.clone()))
+    }
+
+    /// A client for one call of `UsersService`.
+    pub fn users(&self) -> UsersServiceClient<Transport> {
+        limited!(UsersServiceClient::new(self.0.clone()))
     }
 }
 

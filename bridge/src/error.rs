@@ -34,6 +34,7 @@ struct Inner {
     retry_after: Option<Duration>,
     response_id: Option<String>,
     lost: Option<Lost>,
+    scope: Option<String>,
 }
 
 /// From where a reader can go on, with `offset_lost` only (D-20).
@@ -59,6 +60,7 @@ impl Failure {
             retry_after: None,
             response_id: None,
             lost: None,
+            scope: None,
         }))
     }
 
@@ -133,11 +135,23 @@ impl Failure {
         }
     }
 
+    /// What `WWW-Authenticate` says (RFC 6750), where a credential is missing or lacks a scope.
+    fn challenge(&self) -> Option<HeaderValue> {
+        match (self.0.code, &self.0.scope) {
+            (ErrorCode::Unauthorized, _) => Some(HeaderValue::from_static("Bearer")),
+            (ErrorCode::InsufficientScope, Some(scope)) => {
+                let text = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+                HeaderValue::from_str(&text).ok()
+            }
+            _ => None,
+        }
+    }
+
     fn put_headers(&self, headers: &mut HeaderMap) {
         let row = self.0.code.row();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if row.http == StatusCode::UNAUTHORIZED.as_u16() {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if let Some(challenge) = self.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         match row.retry {
             // SDKs try a 409 again unless they are told not to (D-14, W-32); the other refusals they leave alone.
@@ -183,6 +197,7 @@ impl Failure {
             retry_after: status.get_details_retry_info().and_then(|info| info.retry_delay),
             response_id: text(detail::RESPONSE_ID),
             lost,
+            scope: text(detail::SCOPE),
         }))
     }
 }

@@ -9,6 +9,7 @@ mod caller;
 mod clients;
 mod create;
 mod error;
+mod keys;
 mod lists;
 mod models;
 mod params;
@@ -18,6 +19,8 @@ mod responses;
 mod router;
 mod sse;
 
-pub use clients::Clients;
+pub use clients::{Clients, Transport};
 pub use error::error_reply;
-pub use router::{BodyLimitTooLarge, DEFAULT_BODY_LIMIT, MAX_BODY_LIMIT, Options, router};
+pub use router::{
+    BodyLimitTooLarge, DEFAULT_BODY_LIMIT, MAX_BODY_LIMIT, Options, ROUTES, Route, VERSION, router,
+};

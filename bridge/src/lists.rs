@@ -16,7 +16,7 @@ use crate::params::Params;
 use crate::responses::{self, Id};
 use crate::router::Bridge;
 
-const AFTER: &str = "after";
+pub(crate) const AFTER: &str = "after";
 const CURSOR: &str = "cursor";
 const ORDER: &str = "order";
 
@@ -25,7 +25,7 @@ const PAGE_TOKEN: &str = "page_token";
 
 /// A page, in the shape of the OpenAI API.
 #[derive(Serialize)]
-struct List<'a> {
+pub(crate) struct List<'a> {
     object: &'static str,
     data: Vec<&'a RawValue>,
     first_id: Option<&'a str>,
@@ -39,8 +39,12 @@ struct List<'a> {
 }
 
 impl<'a> List<'a> {
-    /// A page of these ids and objects, the last one of its list.
-    fn new(entries: impl Iterator<Item = (&'a str, &'a Bytes)>, limit: u32) -> Result<Self, Failure> {
+    /// A page of these ids and objects.
+    pub(crate) fn new(
+        entries: impl Iterator<Item = (&'a str, &'a Bytes)>,
+        has_more: bool,
+        limit: u32,
+    ) -> Result<Self, Failure> {
         let (mut data, mut ids) = (Vec::new(), Vec::new());
         for (id, json) in entries {
             let object = serde_json::from_slice::<&RawValue>(json)
@@ -49,7 +53,7 @@ impl<'a> List<'a> {
             ids.push(id);
         }
         let (first_id, last_id) = (ids.first().copied(), ids.last().copied());
-        Ok(Self { object: "list", data, first_id, last_id, has_more: false, next_cursor: None, limit })
+        Ok(Self { object: "list", data, first_id, last_id, has_more, next_cursor: None, limit })
     }
 }
 
@@ -64,7 +68,7 @@ pub(crate) async fn responses(State(bridge): State<Bridge>, request: Request) ->
     let page = reply.map_err(|status| Failure::from(status).rename_param(PAGE_TOKEN, CURSOR))?.into_inner();
     let entries = page.responses.iter().map(|response| (response.id.as_str(), &response.json));
     let next_cursor = Some(page.next_page_token.as_str()).filter(|token| !token.is_empty());
-    let list = List { has_more: next_cursor.is_some(), next_cursor, ..List::new(entries, page.page_size)? };
+    let list = List { next_cursor, ..List::new(entries, next_cursor.is_some(), page.page_size)? };
     Ok(responses::json(error::json(&list)))
 }
 
@@ -82,7 +86,7 @@ pub(crate) async fn input_items(
     let call = Caller::take(&mut parts).call(ask);
     let page = bridge.clients.responses().list_input_items(call).await?.into_inner();
     let entries = page.items.iter().map(|item| (item.id.as_str(), &item.json));
-    let list = List { has_more: page.has_more, ..List::new(entries, page.page_size)? };
+    let list = List::new(entries, page.has_more, page.page_size)?;
     Ok(responses::json(error::json(&list)))
 }
 

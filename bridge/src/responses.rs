@@ -155,12 +155,6 @@ pub(crate) async fn delete(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Failure> {
-    #[derive(Serialize)]
-    struct Deleted<'a> {
-        id: &'a str,
-        object: &'static str,
-        deleted: bool,
-    }
     let (mut parts, _) = request.into_parts();
     let call = Caller::take(&mut parts).call(DeleteRequest { id });
     let id = bridge.clients.responses().delete(call).await?.into_inner().id;
@@ -168,6 +162,14 @@ pub(crate) async fn delete(
     let mut reply = json(error::json(&Deleted { id: &id, object: "response", deleted: true }));
     reply.headers_mut().insert(names::RESPONSE_ID, header);
     Ok(reply)
+}
+
+/// What is said of an object that is gone.
+#[derive(Serialize)]
+pub(crate) struct Deleted<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) object: &'static str,
+    pub(crate) deleted: bool,
 }
 
 /// The response object as the gateway wrote it, byte by byte.

@@ -2,9 +2,11 @@
 //!
 //! It owns which paths and methods exist (D-15). It must never know what is behind them.
 
+use std::fmt;
+
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use http::{Method, StatusCode};
 use thiserror::Error;
 use tidemark_proto::MAX_MESSAGE_BYTES;
@@ -12,13 +14,16 @@ use tidemark_proto::v1::ErrorCode;
 
 use crate::clients::Clients;
 use crate::error::{self, Failure};
-use crate::{lists, models, responses};
+use crate::{keys, lists, models, responses};
 
 /// The largest request body unless set otherwise, in bytes.
 pub const DEFAULT_BODY_LIMIT: usize = 16 << 20;
 
 /// The largest setting for it, in bytes: a body becomes one gRPC message, whose own fields need some room.
 pub const MAX_BODY_LIMIT: usize = MAX_MESSAGE_BYTES - (1 << 20);
+
+/// What paths may begin with (D-15).
+pub const VERSION: &str = "/v1";
 
 /// The settings of the bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +71,7 @@ pub(crate) struct Bridge {
 /// puts the principal into the extensions and `x-request-id` into the headers of a request, and the latter on every reply.
 pub fn router(clients: Clients, options: Options) -> Router {
     Router::new()
-        .nest("/v1", routes())
+        .nest(VERSION, routes())
         .merge(routes())
         .fallback(async || Failure::new(ErrorCode::NotFound, "there is nothing at this path"))
         .method_not_allowed_fallback(other_method)
@@ -74,14 +79,124 @@ pub fn router(clients: Clients, options: Options) -> Router {
         .with_state(Bridge { clients, options })
 }
 
+/// One way in over REST.
+pub struct Route {
+    /// Its method.
+    pub method: Method,
+    /// Its path behind `/v1`, as a template.
+    pub path: &'static str,
+    /// The methods of the contract that it may become a call of, such as `/tidemark.v1.ResponsesService/Get`.
+    pub calls: &'static [&'static str],
+    handler: fn() -> MethodRouter<Bridge>,
+}
+
+/// Every way in: the router is made of these, so that whoever must know what a request will ask for can look it up here.
+pub const ROUTES: &[Route] = &[
+    Route {
+        method: Method::GET,
+        path: "/responses",
+        calls: &["/tidemark.v1.ResponsesService/List"],
+        handler: || get(lists::responses),
+    },
+    Route {
+        method: Method::POST,
+        path: "/responses",
+        calls: &["/tidemark.v1.ResponsesService/Create", "/tidemark.v1.ResponsesService/CreateStream"],
+        handler: || post(responses::create),
+    },
+    Route {
+        method: Method::GET,
+        path: "/responses/{id}",
+        calls: &["/tidemark.v1.ResponsesService/Get", "/tidemark.v1.ResponsesService/Resume"],
+        handler: || get(responses::get),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/responses/{id}",
+        calls: &["/tidemark.v1.ResponsesService/Delete"],
+        handler: || delete(responses::delete),
+    },
+    Route {
+        method: Method::POST,
+        path: "/responses/{id}/cancel",
+        calls: &["/tidemark.v1.ResponsesService/Cancel"],
+        handler: || post(responses::cancel),
+    },
+    Route {
+        method: Method::GET,
+        path: "/responses/{id}/input_items",
+        calls: &["/tidemark.v1.ResponsesService/ListInputItems"],
+        handler: || get(lists::input_items),
+    },
+    Route {
+        method: Method::GET,
+        path: "/keys",
+        calls: &["/tidemark.v1.KeysService/ListKeys"],
+        handler: || get(keys::list),
+    },
+    Route {
+        method: Method::POST,
+        path: "/keys",
+        calls: &["/tidemark.v1.KeysService/CreateKey"],
+        handler: || post(keys::create),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/keys/{id}",
+        calls: &["/tidemark.v1.KeysService/DeleteKey"],
+        handler: || delete(keys::delete),
+    },
+    Route {
+        method: Method::POST,
+        path: "/keys/{id}/rotate",
+        calls: &["/tidemark.v1.KeysService/RotateKey"],
+        handler: || post(keys::rotate),
+    },
+    Route {
+        method: Method::POST,
+        path: "/keys/{id}/disable",
+        calls: &["/tidemark.v1.KeysService/DisableKey"],
+        handler: || post(keys::disable),
+    },
+    Route {
+        method: Method::POST,
+        path: "/keys/{id}/enable",
+        calls: &["/tidemark.v1.KeysService/EnableKey"],
+        handler: || post(keys::enable),
+    },
+    Route {
+        method: Method::GET,
+        path: "/models",
+        calls: &["/tidemark.v1.ModelsService/ListModels"],
+        handler: || get(models::list),
+    },
+    Route {
+        method: Method::GET,
+        path: "/models/{*id}",
+        calls: &["/tidemark.v1.ModelsService/ListModels"],
+        handler: || get(models::get),
+    },
+];
+
+impl Route {
+    /// The way in that takes a request: its method, and the template that its path matched, with or without [`VERSION`]. `None` if
+    /// there is none: the router refuses it.
+    pub fn of(method: &Method, template: &str) -> Option<&'static Self> {
+        let path = template.strip_prefix(VERSION).unwrap_or(template);
+        // HEAD is answered as GET without a body.
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        ROUTES.iter().find(|route| route.method == *method && route.path == path)
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
 fn routes() -> Router<Bridge> {
-    Router::new()
-        .route("/responses", get(lists::responses).post(responses::create))
-        .route("/responses/{id}", get(responses::get).delete(responses::delete))
-        .route("/responses/{id}/cancel", post(responses::cancel))
-        .route("/responses/{id}/input_items", get(lists::input_items))
-        .route("/models", get(models::list))
-        .route("/models/{*id}", get(models::get))
+    ROUTES.iter().fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
 }
 
 /// What a path says to a method that it does not have; the router adds `Allow`. OPTIONS asks for just that.
@@ -96,6 +211,18 @@ async fn other_method(method: Method) -> Result<StatusCode, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_way_in_is_found_with_and_without_version_and_head_is_get() {
+        let path = |method, template| Route::of(&method, template).map(|route| route.calls[0]);
+        let get = Some("/tidemark.v1.ResponsesService/Get");
+        for template in ["/v1/responses/{id}", "/responses/{id}"] {
+            assert_eq!(path(Method::GET, template), get);
+            assert_eq!(path(Method::HEAD, template), get);
+            assert_eq!(path(Method::POST, template), None);
+        }
+        assert_eq!(path(Method::GET, "/v1/nothing"), None);
+    }
 
     #[test]
     fn a_limit_that_no_message_could_hold_is_refused() {

@@ -65,9 +65,8 @@ impl fmt::Display for Gateway {
 impl Gateway {
     /// Clients of this gateway. Connections are made when they are needed, and made again when they break; a gateway that is not
     /// there fails the call and not the bridge.
-    pub(super) fn clients(&self) -> Clients {
-        let connections = Connections::to(&self.0);
-        Clients::new(connections.clone(), connections)
+    pub(crate) fn clients(&self) -> Clients {
+        Clients::new(Connections::to(&self.0))
     }
 }
 

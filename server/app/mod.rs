@@ -34,14 +34,17 @@ pub use bridge::bridge;
 pub use gateway::{Gateway, NoGateway};
 pub use settings::store as store_options;
 
+use crate::auth::{Access, Directory};
 use crate::backends::Pool;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Auth, Config, KeysAuth};
 use crate::error::Error;
-use crate::grpc;
+use crate::grpc::{self, Services};
+use crate::limits::{Failures, Quotas};
 use crate::runs::Runs;
 use crate::serve::{
-    self, Banner, Bounds, Control, Drained, Health, Listener, Record, RequestIds, Signals, Visitors,
+    self, Banner, Bounds, Control, Drained, Gate, Health, Listener, Proxies, Record, RequestIds, Signals,
+    Visitors,
 };
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -83,6 +86,12 @@ pub enum Failure {
     /// The server was asked to stop and something did not end.
     #[error("not everything ended within {} s after the last wait", .0.as_secs())]
     Stuck(Duration),
+    /// Callers must show a credential, and there is none.
+    #[error(
+        "auth.mode is \"keys\", but there is no key and no operator's secret: nobody could call. Make a key with `tidemark keys \
+         create --data-dir`, or set TIDEMARK_OPERATOR_SECRET"
+    )]
+    NoCredentials,
     /// A part could not be made, or an earlier process's responses could not be ended.
     #[error("{what}: {error}")]
     Start {
@@ -175,9 +184,11 @@ impl App {
         let admin = admin.map(|listener| Served::start(&tasks, listener, pages));
         let store = open(config).await?;
         metrics.watch(Arc::clone(&store));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let directory = Directory::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
+        let access = access(config, directory.clone()).await?;
         let pool =
             Pool::new(settings::backends(config)?).map_err(Failure::start("cannot use the backends"))?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let runs = Runs::new(
             Arc::clone(&store),
             Arc::new(pool),
@@ -191,9 +202,10 @@ impl App {
         if recovered > 0 {
             tracing::info!(count = recovered, "responses of an earlier process were found");
         }
+        let services = Services { runs: runs.clone(), directory };
         let (routes, reporter) =
-            grpc::routes(runs.clone()).await.map_err(Failure::start("cannot make the services"))?;
-        let app = public(config, routes, &runs, clock, &metrics)?;
+            grpc::routes(services.clone()).await.map_err(Failure::start("cannot make the services"))?;
+        let app = public(config, routes, services, access, clock, &metrics)?;
         let public = Served::start(&tasks, listener, app);
         let sweeper = runs.clone();
         tasks.spawn(async move { sweeper.sweep().await });
@@ -263,25 +275,43 @@ impl Served {
 }
 
 /// The store. It is opened where blocking holds up nobody.
-async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+///
+/// # Errors
+/// [`Failure::Open`], [`Failure::Start`].
+pub(crate) async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     let (dir, options) = (config.server.data_dir.clone(), settings::store(config));
     let opened = spawn_blocking(move || EmbeddedStore::open(&dir, options)).await;
     Ok(Arc::new(opened.map_err(Failure::start("opening the store panicked"))??))
+}
+
+/// The check of credentials. Where nobody could ever pass it, there is nothing to serve (D-32).
+async fn access(config: &Config, directory: Directory) -> Result<Access, Failure> {
+    if let Auth::Keys(KeysAuth { operator: None }) = &config.auth
+        && directory.is_empty().await.map_err(Failure::start("cannot look for keys"))?
+    {
+        return Err(Failure::NoCredentials);
+    }
+    Ok(Access::new(settings::auth(&config.auth), directory))
 }
 
 /// The public port: gRPC and the bridge, which calls the same services without a socket.
 fn public(
     config: &Config,
     routes: Routes,
-    runs: &Runs,
+    services: Services,
+    access: Access,
     clock: Arc<dyn Clock>,
     metrics: &Metrics,
 ) -> Result<Router, Failure> {
-    let clients = Clients::new(grpc::responses_server(runs.clone()), grpc::models_server(runs.clone()));
-    let rest = tidemark_bridge::router(clients, bridge_options(config)?);
+    let rest = tidemark_bridge::router(Clients::new(grpc::contract(services)), bridge_options(config)?);
     let methods = grpc::methods().map_err(Failure::start("cannot read the contract"))?;
     let record = Record::new(methods, metrics.serve());
-    Ok(serve::app(routes, rest, &stack_options(config, clock, record)))
+    let gate = Gate::new(
+        access,
+        Failures::new(settings::failures(config), metrics.limits()),
+        Quotas::new(settings::rates(config), metrics.limits()),
+    );
+    Ok(serve::app(routes, rest, &gate, &stack_options(config, clock, record)))
 }
 
 /// What the settings mean to the bridge, in this process or alone.
@@ -294,10 +324,16 @@ fn bridge_options(config: &Config) -> Result<tidemark_bridge::Options, Failure> 
 fn stack_options(config: &Config, clock: Arc<dyn Clock>, record: Record) -> serve::Options {
     let (listen, hosts, origins) =
         (config.server.listen.ip(), config.server.hosts.clone(), config.cors.origins.clone());
+    let visitors = match config.auth {
+        Auth::Off => Some(Visitors::new(listen, hosts, origins.clone())),
+        // A page that must show a credential cannot be made to call by a stranger's.
+        Auth::Keys(_) => None,
+    };
     serve::Options {
-        visitors: Visitors::new(listen, hosts, origins.clone()),
+        visitors,
         origins,
         request_ids: RequestIds::new(move || Uuid::from_bytes(clock.new_id())),
+        proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded_header),
         record,
     }
 }

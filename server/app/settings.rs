@@ -2,13 +2,19 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
+use secrecy::ExposeSecret as _;
 use tidemark_store::embedded;
 use tidemark_store::{Caps, Quota, Quotas};
 
 use super::Failure;
+use crate::auth::{Digest, Mode};
 use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
-use crate::config::{self, ByteSize, Config};
+use crate::config::{self, ByteSize, Config, PerOwner};
+use crate::limits::{FailureRule, Rates};
 use crate::runs::{OnRepeat, OnRestart, Options, Retention};
+
+/// The most live responses of one owner with auth on, unless the settings say otherwise (D-18).
+const LIVE_PER_OWNER: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
 /// For the store, in a server or without one.
 pub fn store(config: &Config) -> embedded::Options {
@@ -48,7 +54,7 @@ pub(super) fn runs(config: &Config) -> Options {
         },
         on_repeat: if config.idempotency.wait { OnRepeat::Wait } else { OnRepeat::Refuse },
         max_live: count(limits.live),
-        max_live_per_owner: limits.live_per_owner.map(count),
+        max_live_per_owner: live_per_owner(config).map(count),
         max_output_bytes: limits.output.as_usize(),
         retention: Retention {
             events: retention.events,
@@ -57,6 +63,39 @@ pub(super) fn runs(config: &Config) -> Options {
         },
         min_free_bytes: Some(store.min_free.get()),
         ..Options::default()
+    }
+}
+
+/// The most live responses of one owner.
+fn live_per_owner(config: &Config) -> Option<NonZeroU32> {
+    match (config.limits.live_per_owner, &config.auth) {
+        (PerOwner::Max(count), _) => Some(count),
+        (PerOwner::Auto, config::Auth::Keys(_)) => Some(LIVE_PER_OWNER),
+        // Whoever may call may be any owner.
+        (PerOwner::Off, _) | (PerOwner::Auto, config::Auth::Off) => None,
+    }
+}
+
+/// For the limit on wrong credentials: also from this machine itself, if a proxy there may speak for others.
+pub(super) fn failures(config: &Config) -> Option<FailureRule> {
+    let (limits, loopback) = (&config.limits, !config.server.trusted_proxies.is_empty());
+    limits.auth_failures.map(|allowed| FailureRule { allowed, lock: limits.auth_lock, loopback })
+}
+
+/// For the limit on calls.
+pub(super) fn rates(config: &Config) -> Rates {
+    let config::Limits { rate_creates, rate_responses, rate_models, rate_admin, .. } = config.limits;
+    Rates { creates: rate_creates, responses: rate_responses, models: rate_models, admin: rate_admin }
+}
+
+/// For the check of credentials.
+pub(super) fn auth(auth: &config::Auth) -> Mode {
+    match auth {
+        config::Auth::Off => Mode::Off,
+        config::Auth::Keys(keys) => {
+            let digest = |secret: &config::Secret| Digest::of(secret.0.expose_secret().as_bytes());
+            Mode::Keys { operator: keys.operator.as_ref().map(digest) }
+        }
     }
 }
 
@@ -93,4 +132,40 @@ fn backend(backend: &config::Backend) -> Result<Settings, Failure> {
         settings.idle_timeout = openai.idle_timeout;
     }
     Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, parse};
+
+    fn config(text: &str) -> Config {
+        parse("f", text, Overrides::default(), &|name| {
+            (name == "TIDEMARK_OPERATOR_SECRET").then(|| "x".repeat(32))
+        })
+        .unwrap()
+        .config
+    }
+
+    #[test]
+    fn an_owner_has_a_limit_of_its_own_once_owners_are_proved() {
+        let limit = |text: &str| live_per_owner(&config(text)).map(NonZeroU32::get);
+        let (keys, off) = ("[auth]\nmode = \"keys\"\n", "");
+        for (auth, setting, expected) in [
+            (off, "", None),
+            (keys, "", Some(1000)),
+            (off, "live_per_owner = 7", Some(7)),
+            (keys, "live_per_owner = 7", Some(7)),
+            (keys, "live_per_owner = \"off\"", None),
+        ] {
+            assert_eq!(limit(&format!("{auth}[limits]\n{setting}\n")), expected, "{auth}{setting}");
+        }
+    }
+
+    #[test]
+    fn behind_a_proxy_calls_from_this_machine_can_be_locked_out() {
+        assert!(!failures(&config("")).unwrap().loopback);
+        assert!(failures(&config("[server]\ntrusted_proxies = [\"10.0.0.1\"]")).unwrap().loopback);
+        assert!(failures(&config("[limits]\nauth_failures = \"off\"")).is_none());
+    }
 }

@@ -3,18 +3,15 @@
 //! It owns what a backend must say about itself. It must never know how one is called.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::Read;
 use std::num::NonZeroU32;
-use std::path::Path;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use toml::de::DeValue;
 
 use super::load::{Environment, hours, millis};
 use super::reader::{Section, kind};
-use super::tree::{ApiKey, Backend, BackendKind, Dialect, Models, OpenAi};
+use super::secrets;
+use super::tree::{Backend, BackendKind, Dialect, Models, OpenAi, Secret};
 use super::values::text;
 
 /// The longest name of a backend, in bytes.
@@ -22,9 +19,6 @@ const MAX_NAME_BYTES: usize = 64;
 
 /// The longest name of a model or alias, in bytes.
 const MAX_MODEL_BYTES: usize = 256;
-
-/// The largest file that holds a key, in bytes.
-const MAX_KEY_BYTES: u64 = 8192;
 
 /// Keys that only a backend with `kind = "openai"` has.
 const OPENAI_ONLY: [&str; 7] = [
@@ -129,12 +123,12 @@ fn openai(section: &Section<'_, '_>, env: Environment<'_>) -> Option<OpenAi> {
 }
 
 /// The key: absent if none is named, `None` if it cannot be had.
-fn api_key(section: &Section<'_, '_>, env: Environment<'_>) -> Option<Option<ApiKey>> {
+fn api_key(section: &Section<'_, '_>, env: Environment<'_>) -> Option<Option<Secret>> {
     let named = (section.has("api_key_env"), section.has("api_key_file"));
     let from_env =
         section.optional("api_key_env", |value| key_from_env(text(value, "the name of a variable")?, env));
     let from_file =
-        section.optional("api_key_file", |value| key_from_file(text(value, "the path of a file")?));
+        section.optional("api_key_file", |value| secrets::from_file(text(value, "the path of a file")?));
     match named {
         (false, false) => Some(None),
         (true, false) => from_env.map(Some),
@@ -149,7 +143,7 @@ fn api_key(section: &Section<'_, '_>, env: Environment<'_>) -> Option<Option<Api
     }
 }
 
-fn key_from_env(name: &str, env: Environment<'_>) -> Result<ApiKey, String> {
+fn key_from_env(name: &str, env: Environment<'_>) -> Result<Secret, String> {
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     if !first || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         // The text may be the key itself, put into the wrong place: it is not shown.
@@ -157,27 +151,7 @@ fn key_from_env(name: &str, env: Environment<'_>) -> Result<ApiKey, String> {
             "must be the NAME of an environment variable (letters, digits and _), not the key".to_owned()
         );
     }
-    let key = env(name).ok_or_else(|| format!("the environment variable {name} is not set"))?;
-    check_key(&key).map_err(|wrong| format!("the environment variable {name} {wrong}"))
-}
-
-fn key_from_file(path: &str) -> Result<ApiKey, String> {
-    let path = Path::new(path);
-    let failed = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
-    let mut key = String::new();
-    let file = fs::File::open(path).map_err(failed)?;
-    file.take(MAX_KEY_BYTES + 1).read_to_string(&mut key).map_err(failed)?;
-    check_key(&key).map_err(|wrong| format!("{} {wrong}", path.display()))
-}
-
-fn check_key(key: &str) -> Result<ApiKey, &'static str> {
-    let key = key.trim_end_matches(['\r', '\n']);
-    match key {
-        "" => Err("is empty"),
-        key if key.len() as u64 > MAX_KEY_BYTES => Err("is larger than 8192 bytes"),
-        key if key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(ApiKey(SecretString::from(key))),
-        _ => Err("holds more than visible ASCII: it cannot go into a header"),
-    }
+    secrets::from_env(name, env)
 }
 
 fn check_name(name: &str) -> Result<String, String> {
@@ -236,6 +210,8 @@ fn check_model(name: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use secrecy::ExposeSecret;
 
     use super::super::load::{Loaded, Overrides, parse};

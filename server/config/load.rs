@@ -3,22 +3,24 @@
 //! It owns which settings there are and their bounds. It must never know how a file is spelled.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use ipnet::IpNet;
 use tidemark_proto::MAX_MESSAGE_BYTES;
 use toml::de::{DeTable, DeValue};
 use tracing_subscriber::EnvFilter;
 
+use super::auth::auth;
 use super::backends::backends;
 use super::problem::Problems;
 use super::reader::{Flags, Reading, Section};
 use super::tree::{
-    Auth, Config, Cors, Durability, Idempotency, Limits, Log, LogFormat, OnRestart, Retention, Runs, Server,
-    Store,
+    Config, Cors, Durability, ForwardedHeader, Idempotency, Limits, Log, LogFormat, OnRestart, Retention,
+    Runs, Server, Store,
 };
 use super::units::ByteSize;
 
@@ -114,25 +116,6 @@ pub fn parse(name: &str, text: &str, overrides: Overrides, env: Environment<'_>)
     Ok(Loaded { config, literals })
 }
 
-/// Refuses to serve others without auth (D-32).
-///
-/// # Errors
-/// `listen` is not a loopback address, auth is off, and the operator did not insist.
-pub fn check_exposure(config: &Config, insecure_no_auth: bool) -> Result<(), Problems> {
-    let Auth::Off = config.auth;
-    if insecure_no_auth || config.server.listen.ip().is_loopback() {
-        return Ok(());
-    }
-    let listen = config.server.listen;
-    Err(Problems::one(
-        "server.listen",
-        format!(
-            "{listen} can be reached from other machines and auth is off: everybody could read and create. Listen on \
-                 127.0.0.1, or say --insecure-no-auth if something else keeps strangers away"
-        ),
-    ))
-}
-
 pub(super) const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
@@ -143,7 +126,7 @@ pub(super) const fn hours(count: u64) -> Duration {
 
 fn config(root: Section<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let server = server(root.table("server"));
-    let auth = auth(root.table("auth"));
+    let auth = auth(root.table("auth"), env);
     let backends = backends(&root, env);
     let durability = server.as_ref().map(|server| server.durability);
     let runs = runs(root.table("runs"), durability);
@@ -183,6 +166,11 @@ fn server(section: Section<'_, '_>) -> Option<Server> {
     let header_limit = section.size("header_limit", &(ByteSize::kib(8)..=ByteSize::mib(1)));
     let write_timeout = section.duration("write_timeout", &(millis(100)..=hours(1)));
     let hosts = section.list("hosts", check_host);
+    let trusted_proxies = section.list("trusted_proxies", network);
+    let forwarded_header = section.word(
+        "forwarded_header",
+        &[("x-forwarded-for", ForwardedHeader::XForwardedFor), ("forwarded", ForwardedHeader::Forwarded)],
+    );
     if let (Some(listen), Some(Some(admin))) = (listen, admin) {
         check_ports(&section, listen, admin);
     }
@@ -198,6 +186,8 @@ fn server(section: Section<'_, '_>) -> Option<Server> {
         header_limit: header_limit?,
         write_timeout: write_timeout?,
         hosts: hosts?,
+        trusted_proxies: trusted_proxies?,
+        forwarded_header: forwarded_header?,
     })
 }
 
@@ -215,16 +205,18 @@ fn check_host(host: &str) -> Result<String, String> {
     Err(format!("{host:?} is no host name: write it without scheme and port, such as \"tidemark.internal\""))
 }
 
-fn auth(section: Section<'_, '_>) -> Option<Auth> {
-    let auth = section.string("mode", "\"off\"", |mode| match mode {
-        "off" => Ok(Auth::Off),
-        "keys" => {
-            Err("\"keys\" is not there yet: this version can only serve without auth (\"off\")".to_owned())
-        }
-        other => Err(format!("must be \"off\", found {other:?}")),
-    });
-    section.end();
-    auth
+/// A network of proxies, or the address of one. Everybody is not among them: any client could name any address.
+fn network(found: &str) -> Result<IpNet, String> {
+    let network = found.parse::<IpNet>().or_else(|_| found.parse::<IpAddr>().map(IpNet::from));
+    let network = network
+        .map_err(|_| format!("{found:?} is no network: write it as \"10.0.0.0/8\" or \"10.0.0.1\""))?;
+    if network.prefix_len() == 0 {
+        return Err(format!("{found:?} is everybody: name the networks of your proxies"));
+    }
+    if network != network.trunc() {
+        return Err(format!("{found:?} names an address within a network: write \"{}\"", network.trunc()));
+    }
+    Ok(network)
 }
 
 fn runs(section: Section<'_, '_>, durability: Option<Durability>) -> Option<Runs> {
@@ -249,7 +241,7 @@ fn idempotency(section: Section<'_, '_>) -> Option<Idempotency> {
 
 fn limits(section: Section<'_, '_>) -> Option<Limits> {
     let live = section.count("live", &(1..=1_000_000));
-    let live_per_owner = section.count_or_off("live_per_owner", &(1..=1_000_000));
+    let live_per_owner = section.per_owner("live_per_owner", &(1..=1_000_000));
     let stored = section.count_or_off("stored", &(1..=MAX_STORED));
     let stored_per_owner = section.count_or_off("stored_per_owner", &(1..=MAX_STORED));
     let bytes = ByteSize::mib(1)..=ByteSize::gib(1 << 20);
@@ -258,6 +250,11 @@ fn limits(section: Section<'_, '_>) -> Option<Limits> {
     let events_per_response = section.count("events_per_response", &(16..=1_000_000));
     let bytes_per_response = section.size("bytes_per_response", &(ByteSize::kib(16)..=ByteSize::gib(4)));
     let output = section.size("output", &(ByteSize::bytes(1)..=ByteSize::mib(8)));
+    let auth_failures = section.rate_or_off("auth_failures", &(1..=100), &(millis(1000)..=hours(1)));
+    let auth_lock = section.duration("auth_lock", &(millis(1000)..=hours(24)));
+    let rate = |key| section.rate_or_off(key, &(1..=1_000_000), &(millis(1000)..=hours(24)));
+    let (rate_creates, rate_responses) = (rate("rate_creates"), rate("rate_responses"));
+    let (rate_models, rate_admin) = (rate("rate_models"), rate("rate_admin"));
     section.end();
     Some(Limits {
         live: live?,
@@ -269,6 +266,12 @@ fn limits(section: Section<'_, '_>) -> Option<Limits> {
         events_per_response: events_per_response?,
         bytes_per_response: bytes_per_response?,
         output: output?,
+        auth_failures: auth_failures?,
+        auth_lock: auth_lock?,
+        rate_creates: rate_creates?,
+        rate_responses: rate_responses?,
+        rate_models: rate_models?,
+        rate_admin: rate_admin?,
     })
 }
 
@@ -320,6 +323,7 @@ fn log(section: Section<'_, '_>) -> Option<Log> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree::PerOwner;
     use super::*;
 
     fn no_env(_: &str) -> Option<String> {
@@ -339,7 +343,7 @@ mod tests {
         let config = load(None, Overrides::default(), &no_env).unwrap().config;
         assert_eq!(config.server.listen.to_string(), "127.0.0.1:4700");
         assert_eq!(config.server.durability, Durability::Sync);
-        assert_eq!((config.limits.live.get(), config.limits.live_per_owner), (10_000, None));
+        assert_eq!((config.limits.live.get(), config.limits.live_per_owner), (10_000, PerOwner::Auto));
         assert_eq!(
             (config.limits.events_per_response.get(), config.limits.bytes_per_response),
             (8192, ByteSize::mib(64))
@@ -367,7 +371,7 @@ stored_bytes = 17
 stored_bytes_per_owner = "0MiB"
 output = "1TiB"
 [auth]
-mode = "keys"
+mode = "key"
 [retentoin]
 events = "1h"
 [cors]
@@ -387,13 +391,13 @@ kind = "openai"
         server.body_limit (line 7): must be a size such as "64MiB", found a whole number
         server.durability (line 8): must be "sync" or "os", found "always"
         limits.live (line 10): must be 1 to 1000000, found 0
-        limits.live_per_owner (line 11): must be a whole number or "off", found "none"
+        limits.live_per_owner (line 11): must be a whole number, "auto" or "off", found "none"
         limits.stored (line 12): must be 1 to 4000000000, found -1
         limits.stored_per_owner (line 13): must be 1 to 4000000000, found 0
         limits.stored_bytes (line 14): must be a size such as "64MiB", or "off", found a whole number
         limits.stored_bytes_per_owner (line 15): must be "1MiB" to "1048576GiB", found "0MiB"
         limits.output (line 16): "1TiB" is no size: write a whole number and B, KiB, MiB or GiB, such as "64MiB"
-        auth.mode (line 18): "keys" is not there yet: this version can only serve without auth ("off")
+        auth.mode (line 18): must be "off" or "keys", found "key"
         retentoin (line 19): is not a setting; did you mean `retention`?
         cors.origins (line 22): "https://a.example/path" is no origin: write scheme, host and port as in "https://app.example.com"; must be a list of strings, found a whole number
         log.level (line 24): "info=loud" is no level: write "info", or levels by target such as "info,tidemark=debug"
@@ -432,16 +436,30 @@ kind = "openai"
     }
 
     #[test]
-    fn a_public_address_without_auth_needs_the_operators_word() {
-        let config = |listen: &str| read(&format!("[server]\nlisten = {listen:?}")).unwrap().config;
-        for loopback in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
-            assert_eq!(check_exposure(&config(loopback), false), Ok(()), "{loopback}");
-        }
-        for public in ["0.0.0.0:1", "192.168.0.1:1", "[::]:1"] {
-            let refused = check_exposure(&config(public), false).unwrap_err().to_string();
-            assert!(refused.contains("--insecure-no-auth"), "{refused}");
-            assert_eq!(check_exposure(&config(public), true), Ok(()), "{public}");
-        }
+    fn limits_of_nothing_and_proxies_that_are_anybody_stop_the_start() {
+        let text = "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"::/0\", \"10.1.2.3/8\", \"proxy\"]\n\
+                    forwarded_header = \"via\"\n\
+                    [limits]\nauth_failures = \"0 per 60s\"\nauth_lock = \"0s\"\nrate_creates = \"30 per 0s\"\n\
+                    rate_models = \"0 per 60s\"\nrate_admin = 60\nrate_responses = \"none\"\nlive_per_owner = 0\n";
+        insta::assert_snapshot!(problems(text), @r#"
+        server.trusted_proxies (line 2): "::/0" is everybody: name the networks of your proxies; "10.1.2.3/8" names an address within a network: write "10.0.0.0/8"; "proxy" is no network: write it as "10.0.0.0/8" or "10.0.0.1"
+        server.forwarded_header (line 3): must be "x-forwarded-for" or "forwarded", found "via"
+        limits.auth_failures (line 5): must be 1 to 100 in a time, found "0 per 60s"
+        limits.auth_lock (line 6): must be "1s" to "1d", found "0s"
+        limits.rate_creates (line 7): must be "1s" to "1d", found "30 per 0s"
+        limits.rate_models (line 8): must be 1 to 1000000 in a time, found "0 per 60s"
+        limits.rate_admin (line 9): must be a rate such as "30 per 60s", or "off", found a whole number
+        limits.rate_responses (line 10): "none" is no rate: write it as "30 per 60s", or "off"
+        limits.live_per_owner (line 11): must be 1 to 1000000, found 0
+        "#);
+    }
+
+    #[test]
+    fn proxies_are_networks_or_addresses() {
+        let text = "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"192.0.2.1\", \"fd00::/8\"]";
+        let networks = read(text).unwrap().config.server.trusted_proxies;
+        let networks: Vec<_> = networks.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"]);
     }
 
     #[test]

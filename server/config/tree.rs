@@ -8,9 +8,10 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 
-use super::units::ByteSize;
+use super::units::{ByteSize, Rate};
 
 /// All settings (S-10).
 #[derive(Clone, Debug)]
@@ -60,6 +61,19 @@ pub struct Server {
     pub write_timeout: Duration,
     /// Host names, besides loopback and `listen`, that clients may use while auth is off; lower case, without port (D-41).
     pub hosts: Vec<String>,
+    /// Networks of the proxies whose word on a client's address counts (U-23).
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where they write it.
+    pub forwarded_header: ForwardedHeader,
+}
+
+/// The header in which a proxy names its client; the other one is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// What an event must survive before anybody sees it (D-16).
@@ -72,10 +86,19 @@ pub enum Durability {
 }
 
 /// Who may call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Auth {
     /// Everybody who reaches the listener, which is bound to loopback unless the operator insisted (D-32).
     Off,
+    /// Who shows a credential.
+    Keys(KeysAuth),
+}
+
+/// Credentials besides the keys in the store.
+#[derive(Clone, Debug)]
+pub struct KeysAuth {
+    /// The operator's secret: at least 32 characters, and no key of the gateway; absent = there is none (S-8).
+    pub operator: Option<Secret>,
 }
 
 /// A model server (D-27).
@@ -112,7 +135,7 @@ pub struct OpenAi {
     /// `http` or `https`, no credential, no query; without a slash at its end.
     pub base_url: String,
     /// Its key; absent = none is sent.
-    pub api_key: Option<ApiKey>,
+    pub api_key: Option<Secret>,
     /// Time to make a connection.
     pub connect_timeout: Duration,
     /// Time from the request to the first byte of the answer.
@@ -130,9 +153,9 @@ pub enum Dialect {
     Responses,
 }
 
-/// The key of a backend. Never shown, neither by `Debug` nor by `config print` (D-28).
+/// A secret of the operator's: visible ASCII. Never shown, neither by `Debug` nor by `config print` (D-28).
 #[derive(Clone, Debug)]
-pub struct ApiKey(pub SecretString);
+pub struct Secret(pub SecretString);
 
 /// Which models a backend serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,13 +193,13 @@ pub struct Idempotency {
     pub wait: bool,
 }
 
-/// What a response, an owner and the gateway may use (D-18).
+/// What a response, an owner, a caller and the gateway may use (D-18, D-34). An absent rate is no limit.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Live responses in total.
     pub live: NonZeroU32,
-    /// Live responses of one owner; absent = no limit.
-    pub live_per_owner: Option<NonZeroU32>,
+    /// Live responses of one owner.
+    pub live_per_owner: PerOwner,
     /// Stored responses in total, live ones too; absent = no limit.
     pub stored: Option<NonZeroU32>,
     /// Stored responses of one owner, live ones too; absent = no limit.
@@ -191,6 +214,29 @@ pub struct Limits {
     pub bytes_per_response: ByteSize,
     /// Largest output of a response.
     pub output: ByteSize,
+    /// Wrong credentials of one client address that lock it.
+    pub auth_failures: Option<Rate>,
+    /// How long it is locked then.
+    pub auth_lock: Duration,
+    /// Calls that start a generation.
+    pub rate_creates: Option<Rate>,
+    /// Other calls about responses and sessions.
+    pub rate_responses: Option<Rate>,
+    /// Calls for the list of models.
+    pub rate_models: Option<Rate>,
+    /// Calls about keys, users and grants.
+    pub rate_admin: Option<Rate>,
+}
+
+/// A limit on what one owner has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PerOwner {
+    /// The limit of the design with auth on; none with auth off, where owners are only names.
+    Auto,
+    /// No limit.
+    Off,
+    /// This many.
+    Max(NonZeroU32),
 }
 
 /// How long things are kept, from the end of a response (D-25).

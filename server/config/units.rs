@@ -1,8 +1,9 @@
-//! Durations and sizes as they are written in the settings.
+//! Durations, sizes and rates as they are written in the settings.
 //!
-//! It owns both spellings. It must never know which setting it reads.
+//! It owns their spellings. It must never know which setting it reads.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Units of a duration with their length in milliseconds, largest first.
@@ -54,13 +55,35 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// So many in such a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: NonZeroU32,
+    /// In how long a time; not zero.
+    pub period: Duration,
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} per {}", self.count, spell_duration(self.period))
+    }
+}
+
+/// The count and the time that `text` spells, such as `30 per 60s`, or `None`.
+pub(super) fn parse_rate(text: &str) -> Option<(u32, Duration)> {
+    let (count, period) = text.split_once(" per ")?;
+    let digits = count.bytes().all(|byte| byte.is_ascii_digit());
+    Some((count.parse().ok().filter(|_| digits)?, parse_duration(period)?))
+}
+
 /// The size that `text` spells, such as `64MiB`, or `None`.
 pub(super) fn parse_size(text: &str) -> Option<ByteSize> {
     parse(text, &SIZES).map(ByteSize)
 }
 
 /// The duration that `text` spells, such as `15s`, or `None`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     parse(text, &DURATIONS).map(Duration::from_millis)
 }
 
@@ -124,6 +147,28 @@ mod tests {
         for text in ["64MB", "64mib", "64M", "1e3B", "18446744073709551615GiB"] {
             assert_eq!(parse_size(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_rate_is_a_count_and_a_time() {
+        assert_eq!(parse_rate("30 per 60s"), Some((30, Duration::from_secs(60))));
+        assert_eq!(parse_rate("0 per 1m"), Some((0, Duration::from_secs(60))), "bounds are for the setting");
+        for text in [
+            "",
+            "30",
+            "30/60s",
+            "30 per",
+            "30 per 60",
+            "+3 per 1s",
+            "-3 per 1s",
+            " 3 per 1s",
+            "3 per 1s ",
+            "9999999999 per 1s",
+        ] {
+            assert_eq!(parse_rate(text), None, "{text}");
+        }
+        let rate = Rate { count: NonZeroU32::new(30).unwrap(), period: Duration::from_secs(60) };
+        assert_eq!(rate.to_string(), "30 per 1m");
     }
 
     proptest! {

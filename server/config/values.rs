@@ -11,10 +11,14 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::reader::{Section, kind};
-use super::units::{ByteSize, parse_duration, parse_size, spell_duration};
+use super::tree::PerOwner;
+use super::units::{ByteSize, Rate, parse_duration, parse_rate, parse_size, spell_duration};
 
 /// How the absence of a limit or of a part is spelled.
 const OFF: &str = "off";
+
+/// How a limit that depends on other settings is spelled.
+const AUTO: &str = "auto";
 
 /// The most entries of a list.
 const MAX_LIST: usize = 64;
@@ -89,6 +93,29 @@ impl<'t> Section<'_, 't> {
         })
     }
 
+    /// A whole number within bounds, off, or what the other settings ask for.
+    pub(super) fn per_owner(&self, key: &'static str, bounds: &RangeInclusive<u32>) -> Option<PerOwner> {
+        let want = "a whole number, \"auto\" or \"off\"";
+        self.required(key, want, |value| match value.as_str() {
+            Some(OFF) => Ok(PerOwner::Off),
+            Some(AUTO) => Ok(PerOwner::Auto),
+            _ => number(value, bounds, want).map(PerOwner::Max),
+        })
+    }
+
+    /// So many in such a time, both within bounds, or off.
+    pub(super) fn rate_or_off(
+        &self,
+        key: &'static str,
+        counts: &RangeInclusive<u32>,
+        periods: &RangeInclusive<Duration>,
+    ) -> Option<Option<Rate>> {
+        self.string(key, "a rate such as \"30 per 60s\", or \"off\"", |found| match found {
+            OFF => Ok(None),
+            found => rate(found, counts, periods).map(Some),
+        })
+    }
+
     /// An IP address and a port.
     pub(super) fn address(&self, key: &'static str) -> Option<SocketAddr> {
         self.string(key, "an IP address and a port", address)
@@ -100,12 +127,12 @@ impl<'t> Section<'_, 't> {
         self.string(key, want, |found| if found == OFF { Ok(None) } else { address(found).map(Some) })
     }
 
-    /// A list of strings, each made and checked by `check`.
-    pub(super) fn list(
+    /// A list of strings, each read and checked by `check`.
+    pub(super) fn list<T>(
         &self,
         key: &'static str,
-        check: impl Fn(&str) -> Result<String, String>,
-    ) -> Option<Vec<String>> {
+        check: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
         let want = "a list of strings";
         self.required(key, want, |value| {
             let array = value.as_array().ok_or_else(|| format!("must be {want}, found {}", kind(value)))?;
@@ -150,6 +177,19 @@ fn duration(found: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, 
         format!("{found:?} is no duration: write a whole number and ms, s, m, h or d, such as \"15s\"")
     })?;
     within(duration, found, bounds, |bound| spell_duration(*bound))
+}
+
+fn rate(
+    found: &str,
+    counts: &RangeInclusive<u32>,
+    periods: &RangeInclusive<Duration>,
+) -> Result<Rate, String> {
+    let (count, period) = parse_rate(found)
+        .ok_or_else(|| format!("{found:?} is no rate: write it as \"30 per 60s\", or \"off\""))?;
+    let refused = || format!("must be {} to {} in a time, found {found:?}", counts.start(), counts.end());
+    let count = NonZeroU32::new(count).filter(|count| counts.contains(&count.get())).ok_or_else(refused)?;
+    let period = within(period, found, periods, |bound| spell_duration(*bound))?;
+    Ok(Rate { count, period })
 }
 
 fn within<T: PartialOrd>(

@@ -4,6 +4,7 @@
 //! never decide anything: who may do what, and what happens then, is decided before and behind it.
 
 mod codec;
+mod keys;
 mod message;
 mod models;
 mod responses;
@@ -13,9 +14,10 @@ mod status;
 mod tests;
 
 pub use codec::name_faults;
+pub use keys::Keys;
 pub use models::Models;
 pub use responses::Responses;
-pub use routes::{SERVICES, methods, models_server, responses_server, routes};
+pub use routes::{SERVICES, Services, contract, keys, methods, routes};
 pub use status::{status, unauthorized};
 
 use crate::auth::Principal;

@@ -4,18 +4,35 @@ use std::collections::BTreeSet;
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
+use tidemark_proto::v1::keys_service_server::KeysServiceServer;
 use tidemark_proto::v1::models_service_server::ModelsServiceServer;
 use tidemark_proto::v1::responses_service_server::ResponsesServiceServer;
+use tidemark_proto::v1::users_service_server::UsersServiceServer;
 use tidemark_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::{Builder, Error};
 
-use crate::grpc::{Models, Responses};
+use crate::auth::Directory;
+use crate::grpc::{Keys, Models, Responses};
 use crate::runs::Runs;
 
 /// The names of the services that health speaks of; the empty one stands for the server as a whole.
-pub const SERVICES: [&str; 3] = ["", "tidemark.v1.ResponsesService", "tidemark.v1.ModelsService"];
+pub const SERVICES: [&str; 5] = [
+    "",
+    "tidemark.v1.ResponsesService",
+    "tidemark.v1.ModelsService",
+    "tidemark.v1.KeysService",
+    "tidemark.v1.UsersService",
+];
+
+/// A server of the contract with the message limits of D-7.
+macro_rules! limited {
+    ($server:expr) => {
+        $server.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
+    };
+}
 
 /// The descriptors of everything that [`routes`] serves.
 const DESCRIPTORS: [&[u8]; 4] = [
@@ -42,36 +59,45 @@ pub fn methods() -> Result<BTreeSet<String>, prost::DecodeError> {
     Ok(methods)
 }
 
-/// `ResponsesService` with the message limits of D-7, for a listener or for the bridge in the same process.
-pub fn responses_server(runs: Runs) -> ResponsesServiceServer<Responses> {
-    ResponsesServiceServer::new(Responses::new(runs))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+/// What the services are made of.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// The responses.
+    pub runs: Runs,
+    /// The keys and users.
+    pub directory: Directory,
 }
 
-/// `ModelsService` with the message limits of D-7.
-pub fn models_server(runs: Runs) -> ModelsServiceServer<Models> {
-    ModelsServiceServer::new(Models::new(runs))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+/// The services of the contract with the message limits of D-7, for a listener or for a client in the same process.
+pub fn contract(services: Services) -> Routes {
+    let Services { runs, directory } = services;
+    keys(directory)
+        .add_service(limited!(ResponsesServiceServer::new(Responses::new(runs.clone()))))
+        .add_service(limited!(ModelsServiceServer::new(Models::new(runs))))
 }
 
-/// All services of the listener, with health and reflection (v1 and v1alpha). The reporter says whether the services serve:
-/// they do from now on, until somebody sets them to NOT_SERVING.
+/// The services of keys and users alone: all that there is to call while no server runs.
+pub fn keys(directory: Directory) -> Routes {
+    Routes::new(limited!(KeysServiceServer::new(Keys::new(directory.clone()))))
+        .add_service(limited!(UsersServiceServer::new(Keys::new(directory))))
+}
+
+/// All services of the listener: the contract, health and reflection (v1 and v1alpha). The reporter says whether the services
+/// serve: they do from now on, until somebody sets them to NOT_SERVING.
 ///
 /// # Errors
 /// The descriptors of the contract cannot be read.
-pub async fn routes(runs: Runs) -> Result<(Routes, HealthReporter), Error> {
+pub async fn routes(services: Services) -> Result<(Routes, HealthReporter), Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<ResponsesServiceServer<Responses>>().await;
-    reporter.set_serving::<ModelsServiceServer<Models>>().await;
+    for service in SERVICES {
+        reporter.set_service_status(service, ServingStatus::Serving).await;
+    }
     let reflection = || {
         Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let routes = Routes::new(responses_server(runs.clone()))
-        .add_service(models_server(runs))
+    let routes = contract(services)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

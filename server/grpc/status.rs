@@ -55,6 +55,9 @@ fn metadata(error: &Error) -> HashMap<String, String> {
     if let Some(id) = error.response_id() {
         put(detail::RESPONSE_ID, id.to_owned());
     }
+    if let Some(scope) = error.scope() {
+        put(detail::SCOPE, scope.to_owned());
+    }
     if let Some(lost) = error.lost() {
         put(detail::EARLIEST, lost.earliest.to_string());
         put(detail::COMMITTED, lost.committed.to_string());

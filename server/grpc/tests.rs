@@ -6,22 +6,25 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tidemark_proto::errors::DOMAIN;
 use tidemark_proto::v1::create_request::Input;
+use tidemark_proto::v1::keys_service_server::KeysService;
 use tidemark_proto::v1::models_service_server::ModelsService;
 use tidemark_proto::v1::responses_service_server::ResponsesService;
+use tidemark_proto::v1::users_service_server::UsersService;
 use tidemark_proto::v1::{
-    CancelRequest, CreateRequest, CreateStreamRequest, DeleteRequest, ErrorCode, GetRequest,
-    ListInputItemsRequest, ListModelsRequest, ListRequest, OnGap, Order, ResumeRequest, Status as State,
-    Wait,
+    AddUserRequest, CancelRequest, CreateKeyRequest, CreateRequest, CreateStreamRequest, DeleteKeyRequest,
+    DeleteRequest, DisableKeyRequest, DisableUserRequest, EnableKeyRequest, ErrorCode, GetRequest,
+    ListInputItemsRequest, ListKeysRequest, ListModelsRequest, ListRequest, ListUsersRequest, OnGap, Order,
+    ResumeRequest, RotateKeyRequest, Status as State, Wait,
 };
 use tidemark_store::memory::MemoryStore;
 use tidemark_store::{Caps, Owner};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::auth::Principal;
+use crate::auth::{Directory, Principal};
 use crate::backends::{Step, Usage};
 use crate::error::Error;
-use crate::grpc::{Models, Responses, routes};
+use crate::grpc::{Keys, Models, Responses, Services, methods, routes};
 use crate::runs::testing::{Act, OneModel, Script, TestClock, stop, text};
 use crate::runs::{Options, Runs};
 use crate::tasks::Tasks;
@@ -42,6 +45,15 @@ fn runs(acts: impl IntoIterator<Item = Act>) -> Runs {
 
 fn service(acts: impl IntoIterator<Item = Act>) -> Responses {
     Responses::new(runs(acts))
+}
+
+fn directory() -> Directory {
+    let store = Arc::new(MemoryStore::new(Caps::default()));
+    Directory::new(store, Arc::new(TestClock::default()), Tasks::new())
+}
+
+fn keys() -> Keys {
+    Keys::new(directory())
 }
 
 fn call<T>(message: T) -> Request<T> {
@@ -82,7 +94,18 @@ async fn every_method_refuses_a_call_without_a_principal() {
         responses.list(Request::new(ListRequest::default())).await.map(drop),
         responses.list_input_items(Request::new(ListInputItemsRequest::default())).await.map(drop),
         Models::new(runs([])).list_models(Request::new(ListModelsRequest {})).await.map(drop),
+        keys().create_key(Request::new(CreateKeyRequest::default())).await.map(drop),
+        keys().list_keys(Request::new(ListKeysRequest::default())).await.map(drop),
+        keys().rotate_key(Request::new(RotateKeyRequest::default())).await.map(drop),
+        keys().disable_key(Request::new(DisableKeyRequest::default())).await.map(drop),
+        keys().enable_key(Request::new(EnableKeyRequest::default())).await.map(drop),
+        keys().delete_key(Request::new(DeleteKeyRequest::default())).await.map(drop),
+        keys().add_user(Request::new(AddUserRequest::default())).await.map(drop),
+        keys().disable_user(Request::new(DisableUserRequest::default())).await.map(drop),
+        keys().list_users(Request::new(ListUsersRequest::default())).await.map(drop),
     ];
+    let ours = methods().unwrap().into_iter().filter(|method| method.starts_with("/tidemark."));
+    assert_eq!(refused.len(), ours.count(), "a method is not called here");
     for result in refused {
         assert_eq!(reason(&result.unwrap_err()), (Code::Unauthenticated, "unauthorized".to_owned()));
     }
@@ -245,5 +268,5 @@ async fn a_call_that_is_dropped_no_longer_counts_as_a_reader() {
 async fn the_models_and_all_services_are_there() {
     let list = Models::new(runs([])).list_models(call(ListModelsRequest {})).await.unwrap().into_inner();
     assert_eq!((list.models[0].id.as_str(), list.models[0].owned_by.as_str()), ("m", "script"));
-    assert!(routes(runs([])).await.is_ok());
+    assert!(routes(Services { runs: runs([]), directory: directory() }).await.is_ok());
 }

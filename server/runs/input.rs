@@ -17,7 +17,8 @@ use crate::runs::document::Link;
 use crate::runs::faults;
 use crate::runs::handle::Runs;
 use crate::runs::id::ResponseId;
-use crate::runs::page::{Page, Sizes};
+use crate::runs::page::Page;
+use crate::sizes::Sizes;
 
 /// How many items a page has.
 const SIZES: Sizes = Sizes { default: 20, max: 100 };

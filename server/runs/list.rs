@@ -8,7 +8,8 @@ use tidemark_proto::v1::ErrorCode;
 use crate::auth::Principal;
 use crate::error::Error;
 use crate::runs::handle::{Runs, Snapshot};
-use crate::runs::page::{self, Page, Sizes};
+use crate::runs::page::{self, Page};
+use crate::sizes::Sizes;
 
 /// How many responses a page has.
 const SIZES: Sizes = Sizes { default: 50, max: 1000 };

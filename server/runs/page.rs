@@ -22,22 +22,6 @@ const SEAL_BYTES: usize = 8;
 /// The length of a token before it is written as text: version, position, seal.
 const TOKEN_BYTES: usize = 1 + size_of::<LogId>() + SEAL_BYTES;
 
-/// How many entries the pages of one kind of list have.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
-    /// When the caller does not say.
-    pub(super) default: u32,
-    /// At most.
-    pub(super) max: u32,
-}
-
-impl Sizes {
-    /// The size to use when `asked` was asked for; 0 = nothing was asked for.
-    pub(super) fn of(self, asked: u32) -> u32 {
-        if asked == 0 { self.default } else { asked.min(self.max) }
-    }
-}
-
 /// A page being filled: bounded in entries and in bytes.
 #[derive(Debug)]
 pub(super) struct Page<T> {
@@ -145,12 +129,6 @@ mod tests {
         assert!(page.push('a', 1) && page.push('b', MAX_PAGE_BYTES - 1) && page.push('c', 0));
         assert!(page.is_full() && !page.push('d', 0));
         assert_eq!(page.into_entries(), ['a', 'b', 'c']);
-    }
-
-    #[test]
-    fn sizes_are_clamped() {
-        let sizes = Sizes { default: 20, max: 100 };
-        assert_eq!([0, 1, 100, 101, u32::MAX].map(|asked| sizes.of(asked)), [20, 1, 100, 100, 100]);
     }
 
     #[test]

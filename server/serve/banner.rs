@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::config::{Backend, BackendKind, Config, Durability, Models};
+use crate::config::{Auth, Backend, BackendKind, Config, Durability, Models};
 
 /// The text on stdout when the server has started: where it is, and what to try. Its first line is
 /// `listening on http://ADDRESS` with the real port, for whoever started it with port 0.
@@ -46,7 +46,11 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  data      {} ({})", server.data_dir.display(), survives(server.durability))?;
         let backends = self.config.backends.iter().map(describe).collect::<Vec<_>>();
         writeln!(f, "  backends  {}", backends.join(", "))?;
-        write!(f, "\n{}\n{}", curl(address, self.model()), python(address, self.model()))?;
+        let key = match &self.config.auth {
+            Auth::Off => None,
+            Auth::Keys(_) => Some("YOUR_KEY"),
+        };
+        write!(f, "\n{}\n{}", curl(address, self.model(), key), python(address, self.model(), key))?;
         if self.has_real_model() { Ok(()) } else { write!(f, "\n{REAL_MODEL}") }
     }
 }
@@ -87,17 +91,19 @@ fn describe(backend: &Backend) -> String {
     }
 }
 
-fn curl(address: SocketAddr, model: &str) -> String {
+fn curl(address: SocketAddr, model: &str, key: Option<&str>) -> String {
+    let credential = key.map(|key| format!("-H 'authorization: Bearer {key}' ")).unwrap_or_default();
     format!(
-        "Try it:\n  curl -N http://{address}/v1/responses -H 'content-type: application/json' \\\n    \
+        "Try it:\n  curl -N http://{address}/v1/responses -H 'content-type: application/json' {credential}\\\n    \
          -d '{{\"model\": \"{model}\", \"input\": \"Hello\", \"stream\": true}}'\n"
     )
 }
 
-fn python(address: SocketAddr, model: &str) -> String {
+fn python(address: SocketAddr, model: &str, key: Option<&str>) -> String {
+    let key = key.unwrap_or("unused");
     format!(
         "With the OpenAI SDK for Python:\n  from openai import OpenAI\n  \
-         client = OpenAI(base_url=\"http://{address}/v1\", api_key=\"unused\")\n  \
+         client = OpenAI(base_url=\"http://{address}/v1\", api_key=\"{key}\")\n  \
          for event in client.responses.create(model=\"{model}\", input=\"Hello\", background=True, stream=True):\n      \
          print(event.sequence_number, event.type)\n  # Cut off? Go on after the last event you have:\n  \
          # client.responses.retrieve(RESPONSE_ID, stream=True, starting_after=LAST_SEQUENCE_NUMBER)\n"
@@ -119,7 +125,7 @@ mod tests {
     use crate::config::{Overrides, parse};
 
     fn banner(text: &str, admin: Option<&str>) -> String {
-        let env = |_: &str| Some("sk-very-secret".to_owned());
+        let env = |_: &str| Some("sk-very-secret-and-long-enough-for-all".to_owned());
         let loaded = parse("file", text, Overrides::default(), &env).unwrap();
         let address = "127.0.0.1:4711".parse().unwrap();
         Banner { address, admin: admin.map(|admin| admin.parse().unwrap()), config: &loaded.config }
@@ -154,6 +160,13 @@ mod tests {
           base_url = "http://127.0.0.1:8080/v1"  # any OpenAI-compatible server: llama.cpp, vLLM, Ollama, a hosted one
           # api_key_env = "OPENAI_API_KEY"
         "#);
+    }
+
+    #[test]
+    fn names_the_place_of_a_key_where_one_is_needed() {
+        let banner = banner("auth.mode = \"keys\"", None);
+        assert!(banner.contains("-H 'authorization: Bearer YOUR_KEY' \\\n"), "{banner}");
+        assert!(banner.contains("api_key=\"YOUR_KEY\""), "{banner}");
     }
 
     #[test]

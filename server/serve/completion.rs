@@ -1,10 +1,11 @@
 //! One line in the log for every call, when its reply has ended, and one more in the count of calls.
 //!
-//! It owns what the line says: id, method, route, status, time. It must never hold a query, a body or a credential.
+//! It owns what the line says: id, area, method, route, status, time, who called, and whether a proxy spoke for it. It must
+//! never hold a query, a body, a credential or an address. The area is found here, for those behind it too.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -14,11 +15,15 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tidemark_bridge::Route;
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::forwarded::Client;
 use super::refusal::Surface;
 use super::request_id::RequestId;
+use crate::auth::Principal;
+use crate::limits::Area;
 use crate::telemetry::{CallLabel, ServeMeters};
 
 /// The header or trailer that holds the status of a gRPC call.
@@ -56,9 +61,25 @@ impl Record {
     }
 }
 
+/// Where the principal is noted for the log once it is known: in the request's extensions, so that a call that is given up before
+/// its reply has one too.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Caller(Arc<OnceLock<Principal>>);
+
+impl Caller {
+    /// Notes who is calling; the first word counts.
+    pub(super) fn note(&self, principal: &Principal) {
+        let _ = self.0.set(principal.clone());
+    }
+}
+
 /// Logs and counts the call when its reply has ended, or has been given up.
-pub(super) async fn log(State(record): State<Record>, request: Request, next: Next) -> Response {
+pub(super) async fn log(State(record): State<Record>, mut request: Request, next: Next) -> Response {
     let mut line = Line::begin(&request, record);
+    request.extensions_mut().insert(line.caller.clone());
+    if let Some(area) = line.area {
+        request.extensions_mut().insert(area);
+    }
     let reply = next.run(request).await;
     line.status = reply.status();
     line.read_grpc_status(reply.headers());
@@ -69,6 +90,9 @@ pub(super) async fn log(State(record): State<Record>, request: Request, next: Ne
 #[derive(Debug)]
 struct Line {
     request_id: String,
+    area: Option<Area>,
+    caller: Caller,
+    forwarded: Option<&'static str>,
     method: Method,
     route: String,
     retry_count: Option<u32>,
@@ -86,6 +110,9 @@ impl Line {
         let is_grpc = matches!(Surface::of(request.headers()), Surface::Grpc(_));
         Self {
             request_id: id.map(|id| id.as_str().to_owned()).unwrap_or_default(),
+            area: area(request, is_grpc),
+            caller: Caller::default(),
+            forwarded: request.extensions().get::<Client>().map(|client| client.forwarded.name()),
             method: request.method().clone(),
             route: record.route(request, is_grpc),
             retry_count: retry_count(request),
@@ -117,10 +144,15 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        let caller = self.caller.0.get();
         tracing::info!(
             request_id = self.request_id,
+            area = self.area.map(Area::name),
+            owner = caller.map(|principal| principal.owner().as_str()),
+            forwarded = self.forwarded,
             method = %self.method,
             route = self.route,
+            credential = caller.map(|principal| tracing::field::display(principal.credential())),
             status = self.status.as_u16(),
             grpc_status = self.grpc_status,
             retry_count = self.retry_count,
@@ -131,6 +163,15 @@ impl Drop for Line {
         let label = self.label();
         self.meters.calls.increment(label);
     }
+}
+
+/// The area of the method that is called, in whatever form.
+fn area(request: &Request, is_grpc: bool) -> Option<Area> {
+    if is_grpc {
+        return Area::of(request.uri().path());
+    }
+    let template = request.extensions().get::<MatchedPath>()?;
+    Route::of(request.method(), template.as_str())?.calls.first().and_then(|method| Area::of(method))
 }
 
 /// Present if a POST was sent before.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn_with_state, map_response};
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -17,7 +19,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
+use super::forwarded::Peer;
 use super::intake::{self, Pace};
 use super::io::{Clocks, Connection};
 use super::stall::{self, StreamTasks};
@@ -138,7 +142,7 @@ impl Control {
 /// What every connection of a listener shares.
 struct Server {
     http: Builder<StreamTasks>,
-    app: TowerToHyperService<Router>,
+    app: Router,
     clocks: Clocks,
     places: Arc<Semaphore>,
     meters: ServeMeters,
@@ -159,7 +163,7 @@ impl Server {
         let app = app.layer(map_response(stall::watch)).layer(from_fn_with_state(pace, intake::bound));
         Self {
             http,
-            app: TowerToHyperService::new(app),
+            app,
             clocks: Clocks { opening: bounds.header_timeout, stall: bounds.write_timeout },
             places: Arc::new(Semaphore::new(bounds.connections)),
             meters,
@@ -172,9 +176,9 @@ impl Server {
         let mut refused = false;
         while let Ok(place) = Arc::clone(&self.places).acquire_owned().await {
             match socket.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     refused = false;
-                    self.control.open.spawn(Arc::clone(self).converse(stream, place));
+                    self.control.open.spawn(Arc::clone(self).converse(stream, Peer(peer.ip()), place));
                 }
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
@@ -190,14 +194,18 @@ impl Server {
     }
 
     /// Serves one connection to its end.
-    async fn converse(self: Arc<Self>, stream: TcpStream, _place: OwnedSemaphorePermit) {
+    async fn converse(self: Arc<Self>, stream: TcpStream, peer: Peer, _place: OwnedSemaphorePermit) {
         // It fails only for a client that has gone.
         if stream.set_nodelay(true).is_err() {
             return;
         }
         let _counted = self.meters.connections.hold();
         let io = TokioIo::new(Connection::new(stream, self.clocks));
-        let mut connection = pin!(self.http.serve_connection(io, self.app.clone()));
+        let app = self.app.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request
+        });
+        let mut connection = pin!(self.http.serve_connection(io, TowerToHyperService::new(app)));
         let ended = async {
             if self.control.closing.run_until_cancelled(connection.as_mut()).await.is_none() {
                 connection.as_mut().graceful_shutdown();

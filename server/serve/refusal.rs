@@ -7,12 +7,18 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
+use tidemark_proto::v1::ErrorCode;
 
 use crate::error::Error;
 use crate::grpc::status;
 
 /// What every gRPC and grpc-web content type begins with.
 const GRPC: &[u8] = b"application/grpc";
+
+/// The refusal of a gRPC call that nobody serves.
+pub(super) fn no_such_method() -> Error {
+    Error::new(ErrorCode::MethodNotAllowed, "there is no such gRPC service or method")
+}
 
 /// What kind of client called, as far as its answer must differ.
 #[derive(Clone, Debug)]
@@ -51,7 +57,6 @@ mod tests {
     use http::StatusCode;
     use http_body_util::BodyExt;
     use serde_json::json;
-    use tidemark_proto::v1::ErrorCode;
     use tonic::Status;
     use tonic_types::StatusExt;
 

@@ -4,23 +4,23 @@
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use http::{HeaderName, HeaderValue, Method};
 use tidemark_proto::names::{IDEMPOTENCY_REPLAYED, REQUEST_ID, RESPONSE_ID, RETRY_AFTER_MS};
-use tidemark_proto::v1::ErrorCode;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 use tower::ServiceExt;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use super::completion::{self, Record};
+use super::forwarded::{self, Proxies};
+use super::gate::Gate;
 use super::origin::{Visitors, guard};
-use super::refusal::Surface;
+use super::refusal::{Surface, no_such_method};
 use super::request_id::{RequestIds, assign};
-use super::{identity, panics};
-use crate::error::Error;
+use super::{headers, identity, panics, quota};
 use crate::grpc::name_faults;
 
 /// What a page of another origin may read of a reply, besides what every page may.
@@ -38,12 +38,14 @@ const EXPOSED: [&str; 8] = [
 /// How the stack is set.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Which hosts and origins may call.
-    pub visitors: Visitors,
+    /// Which hosts and origins may call; absent = all, because callers must show a credential.
+    pub visitors: Option<Visitors>,
     /// Pages of these origins may read the replies, as browsers send them.
     pub origins: Vec<String>,
     /// Where the ids of requests come from.
     pub request_ids: RequestIds,
+    /// Whose word on a client's address counts.
+    pub proxies: Proxies,
     /// How calls are named and counted.
     pub record: Record,
 }
@@ -51,27 +53,37 @@ pub struct Options {
 /// Everything that the public port serves. `rest` brings the fallback for unknown REST paths; an unknown gRPC method is
 /// answered here.
 ///
-/// From the outside in: request id, log line, panics, host and origin, CORS, principal, routes.
-pub fn app(grpc: Routes, rest: Router, options: &Options) -> Router {
+/// From the outside in (U-24): request id, headers of every reply, client address, log line, host and origin, CORS, panics,
+/// principal, quota, scope, routes.
+pub fn app(grpc: Routes, rest: Router, gate: &Gate, options: &Options) -> Router {
     // grpc-web is laid over the gRPC routes alone: over HTTP/1.1 it refuses every other call.
     let grpc = grpc.into_axum_router().reset_fallback();
     let grpc = grpc.route_layer(from_fn(name_faults)).route_layer(GrpcWebLayer::new());
     let routes = grpc.merge(rest).layer(from_fn(unknown_method));
-    outer(routes.layer(from_fn(identity::identify)), options)
+    let admitted = routes
+        .layer(from_fn(identity::authorize))
+        .layer(from_fn_with_state(gate.clone(), quota::limit))
+        .layer(from_fn_with_state(gate.clone(), identity::identify));
+    outer(admitted, options)
 }
 
 /// Everything that the port of a bridge serves whose gateway is elsewhere. Its callers have no principal here: the gateway finds
-/// out who they are.
+/// out who they are, and hears from here where they are.
 pub fn rest(rest: Router, options: &Options) -> Router {
-    outer(rest.layer(from_fn(unknown_method)), options)
+    outer(rest.layer(from_fn(unknown_method)).layer(from_fn(forwarded::announce)), options)
 }
 
 /// The layers before it is known who is calling.
 fn outer(routes: Router, options: &Options) -> Router {
-    with_cors(routes, &options.origins)
-        .layer(from_fn_with_state(options.visitors.clone(), guard))
-        .layer(from_fn(panics::contain))
+    let routes = with_cors(routes.layer(from_fn(panics::contain)), &options.origins);
+    let guarded = match &options.visitors {
+        Some(visitors) => routes.layer(from_fn_with_state(visitors.clone(), guard)),
+        None => routes,
+    };
+    guarded
         .layer(from_fn_with_state(options.record.clone(), completion::log))
+        .layer(from_fn_with_state(options.proxies.clone(), forwarded::resolve))
+        .layer(map_response(headers::protect))
         .layer(from_fn_with_state(options.request_ids.clone(), assign))
 }
 
@@ -98,8 +110,9 @@ async fn plain_options(State(routes): State<Router>, request: Request, next: Nex
 
 async fn unknown_method(request: Request, next: Next) -> Response {
     match Surface::of(request.headers()) {
-        surface @ Surface::Grpc(_) if request.extensions().get::<MatchedPath>().is_none() => surface
-            .refuse(&Error::new(ErrorCode::MethodNotAllowed, "there is no such gRPC service or method")),
+        surface @ Surface::Grpc(_) if request.extensions().get::<MatchedPath>().is_none() => {
+            surface.refuse(&no_such_method())
+        }
         _ => next.run(request).await,
     }
 }
@@ -116,43 +129,74 @@ fn cors(origins: &[String]) -> CorsLayer {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::num::NonZeroU32;
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use axum::body::Body;
     use axum::routing::{get, post};
     use http::{StatusCode, Version};
     use http_body_util::BodyExt;
-    use tidemark_proto::names::OWNER;
+    use tidemark_proto::names::{CLIENT, OWNER};
+    use tidemark_store::Caps;
+    use tidemark_store::memory::MemoryStore;
     use tonic::{Code, Status};
+    use tonic_types::StatusExt;
+    use tracing::subscriber::DefaultGuard;
     use uuid::Uuid;
 
+    use super::forwarded::Peer;
     use super::*;
-    use crate::auth::Principal;
-    use crate::telemetry::{CallLabel, ServeMeters};
+    use crate::auth::{Access, Directory, Mode, Principal};
+    use crate::config::{ForwardedHeader, Rate};
+    use crate::limits::{Failures, Quotas, Rates};
+    use crate::runs::testing::TestClock;
+    use crate::tasks::Tasks;
+    use crate::telemetry::{CallLabel, LimitMeters, ServeMeters};
 
     const ORIGIN: &str = "https://app.example";
+    const METHOD: &str = "/tidemark.v1.ResponsesService/Get";
     const HEALTH: &str = "/grpc.health.v1.Health/Check";
+    const MODELS: &str = "/tidemark.v1.ModelsService/ListModels";
 
     fn stack() -> Router {
         stack_for(vec![ORIGIN.to_owned()], ServeMeters::default())
     }
 
     fn stack_for(origins: Vec<String>, meters: ServeMeters) -> Router {
+        stack_with(Rates::default(), &options(origins, meters))
+    }
+
+    fn stack_with(rates: Rates, options: &Options) -> Router {
         let rest = Router::new()
             .route("/owner/{id}", get(|request: Request| async move { owner_of(&request) }))
+            .route("/v1/models", get(|| async { ([("cache-control", "private")], "models") }))
+            .route("/tidemark.v1.ModelsService/ListModels", post(|| async { "models" }))
             .route("/panic", get(|| async { panic!("on purpose") as StatusCode }))
-            .route("/tidemark.v1.Test/Panic", post(|| async { panic!("on purpose") as StatusCode }))
+            .route(METHOD, post(|| async { panic!("on purpose") as StatusCode }))
             .fallback(|| async { (StatusCode::NOT_FOUND, "rest fallback") });
         let (_reporter, health) = tonic_health::server::health_reporter();
-        app(Routes::new(health), rest, &options(origins, meters))
+        app(Routes::new(health), rest, &gate(rates), options)
+    }
+
+    fn gate(rates: Rates) -> Gate {
+        let store = Arc::new(MemoryStore::new(Caps::default()));
+        let directory = Directory::new(store, Arc::new(TestClock::default()), Tasks::new());
+        let meters = LimitMeters::default();
+        Gate::new(
+            Access::new(Mode::Off, directory),
+            Failures::new(None, meters.clone()),
+            Quotas::new(rates, meters),
+        )
     }
 
     fn options(origins: Vec<String>, meters: ServeMeters) -> Options {
         Options {
-            visitors: Visitors::new("127.0.0.1".parse().unwrap(), Vec::new(), origins.clone()),
+            visitors: Some(Visitors::new("127.0.0.1".parse().unwrap(), Vec::new(), origins.clone())),
             origins,
             request_ids: RequestIds::new(|| Uuid::from_u128(7)),
-            record: Record::new([HEALTH.to_owned()], meters),
+            proxies: Proxies::new(Vec::new(), ForwardedHeader::XForwardedFor),
+            record: Record::new([HEALTH, MODELS].map(str::to_owned), meters),
         }
     }
 
@@ -205,9 +249,98 @@ mod tests {
         let reply = call(Method::GET, "/panic", &[]).await;
         assert_eq!((reply.status(), id_of(&reply).len()), (StatusCode::INTERNAL_SERVER_ERROR, 36));
         assert!(text(reply).await.contains("\"code\":\"internal\""));
-        let reply =
-            call(Method::POST, "/tidemark.v1.Test/Panic", &[("content-type", "application/grpc")]).await;
+        let reply = call(Method::POST, METHOD, &[("content-type", "application/grpc")]).await;
         assert_eq!(Status::from_header_map(reply.headers()).unwrap().code(), Code::Internal);
+    }
+
+    #[tokio::test]
+    async fn a_page_of_a_named_origin_may_read_that_its_call_panicked() {
+        let reply = call(Method::GET, "/panic", &[("origin", ORIGIN)]).await;
+        assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(reply.headers()["access-control-allow-origin"], ORIGIN);
+    }
+
+    #[tokio::test]
+    async fn every_reply_tells_browsers_to_guess_and_keep_nothing() {
+        let stranger: &[_] = &[("origin", "https://evil.example")];
+        let grpc: &[_] = &[("content-type", "application/grpc")];
+        let ask: &[_] = &[("origin", ORIGIN), ("access-control-request-method", "POST")];
+        for (method, path, headers, cached) in [
+            (Method::GET, "/owner/1", [].as_slice(), "no-store"),
+            (Method::GET, "/v1/models", &[], "private"),
+            (Method::GET, "/nowhere", &[], "no-store"),
+            (Method::GET, "/panic", &[], "no-store"),
+            (Method::POST, "/owner/1", stranger, "no-store"),
+            (Method::POST, "/no.such/Method", grpc, "no-store"),
+            (Method::OPTIONS, "/owner/1", ask, "no-store"),
+        ] {
+            let reply = call(method, path, headers).await;
+            let said = |name: &str| reply.headers()[name].to_str().unwrap();
+            assert_eq!((said("x-content-type-options"), said("referrer-policy")), ("nosniff", "no-referrer"));
+            assert_eq!(
+                (said("permissions-policy").is_empty(), said("cache-control")),
+                (false, cached),
+                "{path}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_budget_is_one_for_both_forms_of_a_call_and_each_is_refused_in_its_own() {
+        let meters = ServeMeters::default();
+        let one = Rate { count: NonZeroU32::MIN, period: Duration::from_millis(59_500) };
+        let rates = Rates { models: Some(one), ..Rates::default() };
+        let stack = stack_with(rates, &options(Vec::new(), meters));
+        let ask = async |method: Method, path: &str, kind: &str| {
+            let request = Request::builder().method(method).uri(path).header("host", "localhost");
+            let request = request.header("content-type", kind).body(Body::empty()).unwrap();
+            stack.clone().oneshot(request).await.unwrap()
+        };
+        assert_eq!(ask(Method::GET, "/v1/models", "text/plain").await.status(), StatusCode::OK);
+        let reply = ask(Method::GET, "/v1/models", "text/plain").await;
+        assert_eq!((reply.status(), id_of(&reply).len()), (StatusCode::TOO_MANY_REQUESTS, 36));
+        let seconds: u64 = reply.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        let millis: u64 = reply.headers()["retry-after-ms"].to_str().unwrap().parse().unwrap();
+        assert!((1..=59_500).contains(&millis) && seconds == millis.div_ceil(1000), "{millis}");
+        assert!(text(reply).await.contains("\"code\":\"rate_limited\""));
+        let reply = ask(Method::POST, MODELS, "application/grpc").await;
+        let status = Status::from_header_map(reply.headers()).unwrap();
+        let details = status.get_error_details();
+        assert_eq!(
+            (status.code(), details.error_info().unwrap().reason.as_str()),
+            (Code::ResourceExhausted, "rate_limited")
+        );
+        let wait = details.retry_info().unwrap().retry_delay.unwrap();
+        assert!(!wait.is_zero() && wait <= Duration::from_millis(millis), "{wait:?}");
+        for _ in 0..3 {
+            assert_eq!(ask(Method::GET, "/owner/1", "text/plain").await.status(), StatusCode::OK);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_says_whether_a_proxy_spoke_for_the_client() {
+        let (log, _guard) = Log::begin();
+        let trusting = Options {
+            proxies: Proxies::new(vec!["10.0.0.0/8".parse().unwrap()], ForwardedHeader::XForwardedFor),
+            ..options(Vec::new(), ServeMeters::default())
+        };
+        let stack = stack_with(Rates::default(), &trusting);
+        for (peer, said) in
+            [("10.0.0.1", Some("192.0.2.7")), ("192.0.2.9", Some("192.0.2.7")), ("10.0.0.1", None)]
+        {
+            let request =
+                Request::get("/v1/models").header("host", "localhost").extension(Peer(peer.parse().unwrap()));
+            let request = said.into_iter().fold(request, |request, said| request.header(CLIENT, said));
+            text(stack.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()).await;
+        }
+        let log = log.text();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("call ended")).collect();
+        for (line, word) in lines.iter().zip(["trusted", "ignored", "absent"]) {
+            let said = format!("area=\"models\" owner=\"anonymous-local\" forwarded=\"{word}\"");
+            assert!(line.contains(&said), "{said}: {line}");
+        }
+        assert_eq!(lines.len(), 3, "{log}");
+        assert!(!log.contains("192.0.2."), "addresses stay out: {log}");
     }
 
     #[tokio::test]
@@ -316,7 +449,8 @@ mod tests {
     async fn a_bridge_alone_has_the_same_layers_but_names_no_principal() {
         let seen = |request: Request| async move {
             let owner = request.headers().get(OWNER).is_some();
-            format!("{owner} {}", request.extensions().get::<Principal>().is_some())
+            let client: Vec<_> = request.headers().get_all(CLIENT).iter().collect();
+            format!("{owner} {} {client:?}", request.extensions().get::<Principal>().is_some())
         };
         let routes = Router::new().route("/x", get(seen));
         let call = async |path: &str, headers: &[(&str, &str)]| {
@@ -328,9 +462,10 @@ mod tests {
                 .await
                 .unwrap()
         };
-        let reply = call("/x", &[(REQUEST_ID, "mine")]).await;
+        let reply = call("/x", &[(REQUEST_ID, "mine"), (CLIENT, "1.2.3.4"), (CLIENT, "1.2.3.4")]).await;
         assert_eq!((id_of(&reply), reply.status()), ("mine", StatusCode::OK));
-        assert_eq!(text(reply).await, "true false", "a malformed owner is for the gateway to refuse");
+        let said = text(reply).await;
+        assert_eq!(said, "true false [\"0.0.0.0\"]", "a malformed owner is for the gateway to refuse");
         let reply = call("/x", &[("origin", "https://evil.example")]).await;
         assert_eq!((id_of(&reply).len(), reply.status()), (36, StatusCode::FORBIDDEN));
         let reply = call("/tidemark.v1.ResponsesService/Get", &[("content-type", "application/grpc")]).await;
@@ -339,6 +474,21 @@ mod tests {
 
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        /// What this thread logs from now on, as long as the guard lives.
+        fn begin() -> (Self, DefaultGuard) {
+            let log = Self::default();
+            let writer = log.clone();
+            let subscriber =
+                tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+            (log, tracing::subscriber::set_default(subscriber))
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl Write for Log {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -352,11 +502,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_line_for_each_call_without_query_or_header() {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
+        let (log, _guard) = Log::begin();
         let secret = [("authorization", "Bearer hush"), (REQUEST_ID, "r1"), ("x-stainless-retry-count", "2")];
         text(call(Method::GET, "/owner/resp_1?prompt=hush", &secret).await).await;
         drop(call(Method::GET, "/owner/resp_2", &[(REQUEST_ID, "r2")]).await);
@@ -369,7 +515,7 @@ mod tests {
             .await,
         )
         .await;
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let log = log.text();
         let lines: Vec<_> = log.lines().filter(|line| line.contains("call ended")).collect();
         assert_eq!(lines.len(), 3, "{log}");
         let says = |line: usize, words: &[&str]| words.iter().all(|word| lines[line].contains(word));

@@ -57,3 +57,16 @@ pub struct ServeMeters {
     /// Connections that the system did not give to us.
     pub failed_accepts: Counter,
 }
+
+/// What the limits on callers count.
+#[derive(Clone, Debug, Default)]
+pub struct LimitMeters {
+    /// Wrong credentials.
+    pub wrong_credentials: Counter,
+    /// Times that a client address was locked.
+    pub locks: Counter,
+    /// Wrong credentials that were refused because their address was locked.
+    pub locked_out: Counter,
+    /// Calls that were refused because a budget was used up, by area.
+    pub rate_limited: Family<&'static str>,
+}

@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tidemark_store::Store;
 
 use super::instruments::{BUCKETS_MS, Counter, Distribution, Durations, Family, Gauge};
-use super::meters::{CallLabel, RunMeters, ServeMeters};
+use super::meters::{CallLabel, LimitMeters, RunMeters, ServeMeters};
 
 /// What every name begins with.
 const PREFIX: &str = "tidemark";
@@ -32,6 +32,7 @@ pub struct Metrics {
 struct Figures {
     runs: RunMeters,
     serve: ServeMeters,
+    limits: LimitMeters,
     /// Absent until the store is open.
     store: OnceLock<Arc<dyn Store>>,
 }
@@ -53,6 +54,11 @@ impl Metrics {
     /// What the listener counts with.
     pub fn serve(&self) -> ServeMeters {
         self.figures.serve.clone()
+    }
+
+    /// What the limits on callers count with.
+    pub fn limits(&self) -> LimitMeters {
+        self.figures.limits.clone()
     }
 
     /// Shows the figures of this store from now on. The first one stays.
@@ -82,6 +88,7 @@ impl Collector for Figures {
         let mut page = Page(encoder);
         self.encode_runs(&mut page)?;
         self.encode_serve(&mut page)?;
+        self.encode_limits(&mut page)?;
         self.encode_store(&mut page)
     }
 }
@@ -165,6 +172,23 @@ impl Figures {
             "failed_accepts",
             "Connections that the system refused to hand over",
             &serve.failed_accepts,
+        )
+    }
+
+    fn encode_limits(&self, page: &mut Page<'_>) -> fmt::Result {
+        let limits = &self.limits;
+        page.counter("wrong_credentials", "Wrong credentials", &limits.wrong_credentials)?;
+        page.counter("locks", "Times that a client address was locked", &limits.locks)?;
+        page.counter(
+            "locked_out",
+            "Wrong credentials that were refused because their address was locked",
+            &limits.locked_out,
+        )?;
+        page.family(
+            "rate_limited",
+            "Calls that were refused because a budget was used up, by area",
+            &limits.rate_limited,
+            |area| [("area", *area)],
         )
     }
 

@@ -8,7 +8,7 @@ mod meters;
 mod metrics;
 
 pub use instruments::{Counter, Durations, Family, Gauge, Held};
-pub use meters::{CallLabel, RunMeters, ServeMeters};
+pub use meters::{CallLabel, LimitMeters, RunMeters, ServeMeters};
 pub use metrics::{CONTENT_TYPE, Metrics};
 
 use std::io::IsTerminal;

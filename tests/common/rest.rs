@@ -133,28 +133,45 @@ fn parse(text: &str) -> Piece {
     Piece::Frame(Frame { event, id, data: data.unwrap() })
 }
 
-/// Talks to one server as one owner.
+/// A reply as bytes: status, headers but the date, body. The caller sets the request id.
+pub async fn bytes_of(request: reqwest::RequestBuilder) -> String {
+    let mut reply = request.header("x-request-id", "the-same").send().await.unwrap();
+    reply.headers_mut().remove("date");
+    let head = format!("{} {:?}", reply.status(), reply.headers());
+    format!("{head}\n{}", reply.text().await.unwrap())
+}
+
+/// Talks to one server as one owner, or with one key.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     base: String,
     owner: Option<&'static str>,
+    key: Option<String>,
 }
 
 impl Client {
     pub fn new(base: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { http: reqwest::Client::new(), base: base.to_owned(), owner: None }
+        Self { http: reqwest::Client::new(), base: base.to_owned(), owner: None, key: None }
     }
 
     pub fn of(&self, owner: &'static str) -> Self {
         Self { owner: Some(owner), ..self.clone() }
     }
 
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self.clone() }
+    }
+
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
-        match self.owner {
+        let request = match self.owner {
             Some(owner) => request.header("x-tidemark-owner", owner),
+            None => request,
+        };
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
             None => request,
         }
     }

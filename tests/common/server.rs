@@ -35,7 +35,15 @@ pub fn patience() -> Duration {
 
 /// Runs the binary with these arguments to its end.
 pub fn tidemark<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
-    Command::new(BINARY).args(args).stdin(Stdio::null()).output().unwrap()
+    tidemark_with([], args)
+}
+
+/// The same with these variables in its environment.
+pub fn tidemark_with<S: AsRef<OsStr>>(
+    env: impl IntoIterator<Item = (&'static str, String)>,
+    args: impl IntoIterator<Item = S>,
+) -> Output {
+    Command::new(BINARY).args(args).envs(env).stdin(Stdio::null()).output().unwrap()
 }
 
 /// A running server. Dropping it kills it.

@@ -11,6 +11,8 @@ mod protos;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod scopes;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod sizes;

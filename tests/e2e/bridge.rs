@@ -6,10 +6,10 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tidemark_proto::names::{OWNER, REQUEST_ID};
+use tidemark_proto::names::OWNER;
 
 use crate::common::bridge::Bridge;
-use crate::common::rest::{Client, text_of};
+use crate::common::rest::{Client, bytes_of, text_of};
 use crate::common::server::Server;
 
 /// A gateway with the demo backend, a client of it, and one of a bridge in front of it.
@@ -29,14 +29,6 @@ fn pair(bridge_config: &str) -> Pair {
 
 fn paced(events: &str, rate: &str) -> Value {
     json!({"model": "demo", "input": "one two three", "metadata": {"demo.events": events, "demo.rate": rate}})
-}
-
-/// A reply as bytes: status, headers but the date, body. The caller sets the request id.
-async fn bytes_of(request: reqwest::RequestBuilder) -> String {
-    let mut reply = request.header(REQUEST_ID, "the-same").send().await.unwrap();
-    reply.headers_mut().remove("date");
-    let head = format!("{} {:?}", reply.status(), reply.headers());
-    format!("{head}\n{}", reply.text().await.unwrap())
 }
 
 #[tokio::test]

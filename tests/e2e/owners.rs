@@ -5,21 +5,13 @@ use tidemark_proto::names::{OWNER, REQUEST_ID};
 use tidemark_proto::v1::{CancelRequest, GetRequest, ResumeRequest};
 use tonic::{Code, Request, Status};
 
-use crate::common::rest::Client;
+use crate::common::rest::{Client, bytes_of};
 use crate::common::scripted::{Act, answer, chunk};
 use crate::grpc::{responses, text_request};
 use crate::setup::{Stage, ask, until};
 
 /// An id that nobody has.
 const UNKNOWN: &str = "resp_00000000000000000000000000000000";
-
-/// A reply as bytes: status, headers but the date, body. The caller sets the request id.
-async fn bytes_of(request: reqwest::RequestBuilder) -> String {
-    let mut reply = request.header(REQUEST_ID, "the-same").send().await.unwrap();
-    reply.headers_mut().remove("date");
-    let head = format!("{} {:?}", reply.status(), reply.headers());
-    format!("{head}\n{}", reply.text().await.unwrap())
-}
 
 /// Everything that a caller can ask about an id, with the refusal that comes.
 async fn rest_refusals(client: &Client, id: &str) -> Vec<String> {

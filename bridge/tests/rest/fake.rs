@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -123,7 +124,8 @@ impl Fake {
         let responses = ResponsesServiceServer::new(self.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        router(Clients::new(responses, ModelsServiceServer::new(self.clone())), Options::default())
+        let services = Routes::new(responses).add_service(ModelsServiceServer::new(self.clone()));
+        router(Clients::new(services), Options::default())
     }
 
     /// A bridge to it over a socket, and the tasks that serve.
@@ -134,7 +136,7 @@ impl Fake {
         let fake = self.clone();
         tasks.spawn(async move { fake.serve(listener).await });
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        (router(Clients::new(channel.clone(), channel), Options::default()), tasks)
+        (router(Clients::new(channel), Options::default()), tasks)
     }
 
     /// Serves gRPC until it is dropped.

@@ -323,7 +323,7 @@ async fn a_gateway_that_is_not_there_is_503() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let channel = tonic::transport::Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-    let clients = tidemark_bridge::Clients::new(channel.clone(), channel);
+    let clients = tidemark_bridge::Clients::new(channel);
     let bridge = tidemark_bridge::router(clients, tidemark_bridge::Options::default());
     let reply = ask(&bridge, get("/v1/models")).await;
     assert_eq!(

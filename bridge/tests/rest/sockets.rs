@@ -95,7 +95,7 @@ async fn a_gateway_that_vanishes_in_mid_stream_ends_it_without_done() {
         gateway.handle(),
     );
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-    let bridge = router(Clients::new(channel.clone(), channel), Options::default());
+    let bridge = router(Clients::new(channel), Options::default());
 
     let reply = send(&bridge, get(&format!("/v1/responses/{ID}?stream=true"))).await;
     let mut body = reply.into_body();

@@ -145,6 +145,26 @@ test("a full owner is a RateLimitError, asked three times with the delay that wa
   await Promise.all(running.map(({ id }) => client.responses.cancel(id)));
 });
 
+test("too often is a RateLimitError, and the try that waits as long as it says is answered", async () => {
+  const hurried = await Gateway.start(`${backend.config}
+    [limits]
+    rate_models = "1 per 5s"
+  `);
+  try {
+    const first = makeClient(hurried);
+    await first.models.list();
+    const error = await rejects(first.models.list(), OpenAI.RateLimitError, { status: 429, code: "rate_limited" });
+    const wait = Number(error.headers.get("retry-after-ms"));
+    assert.ok(wait >= 1 && wait <= 5000, wait);
+    assert.equal(Number(error.headers.get("retry-after")), Math.ceil(wait / 1000));
+    const patient = makeClient(hurried, { maxRetries: TRIES - 1 });
+    await patient.models.list();
+    assert.equal(patient.requests.length, 2);
+  } finally {
+    await hurried.close();
+  }
+});
+
 test("a full gateway is an InternalServerError that a retry mends once there is room", async () => {
   const alice = makeClient(gateway);
   const bob = makeClient(gateway);

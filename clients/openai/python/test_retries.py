@@ -16,6 +16,9 @@ MANY = 2000
 
 LOG = '[log]\nformat = "json"\n'
 
+# Seconds until a budget of one create is full again.
+PERIOD = 5
+
 # Seconds until the log must have a line.
 PATIENCE = 30
 
@@ -55,6 +58,12 @@ def small(start_gateway):
     return start_gateway(f"{LOG}[limits]\nlive = 2\nlive_per_owner = 1\nbytes_per_response = \"16KiB\"\n")
 
 
+@pytest.fixture
+def hurried(start_gateway):
+    """A gateway that takes a create every few seconds and one question about a response a day."""
+    return start_gateway(f'{LOG}[limits]\nrate_creates = "1 per {PERIOD}s"\nrate_responses = "1 per 24h"\n')
+
+
 @pytest.fixture(scope="module")
 def unwell(start_gateway, scripted):
     """A gateway in front of the scripted model server, and of one that is not there."""
@@ -87,6 +96,30 @@ def test_too_many_of_ones_own_is_a_rate_limit_that_is_tried_again(small, make_cl
     assert (error.code, requests) == ("quota_exceeded", ATTEMPTS)
     assert int(error.response.headers["retry-after"]) >= 1
     retrying.client.responses.cancel(running.id)
+
+
+def test_too_often_is_a_rate_limit_and_another_try_comes_when_the_refusal_says(hurried, make_client):
+    retrying = Retrying(hurried, make_client)
+    create = {"model": "demo", "input": "x", "extra_headers": {"x-request-id": next(retrying.names)}}
+    with pytest.raises(openai.RateLimitError) as caught:
+        for _ in range(1000):
+            retrying.client.with_options(max_retries=0).responses.create(**create)
+    wait = int(caught.value.response.headers["retry-after-ms"])
+    assert (caught.value.code, 0 < wait <= PERIOD * 1000) == ("rate_limited", True)
+    assert int(caught.value.response.headers["retry-after"]) == -(-wait // 1000)
+    # The SDK waits so long by itself; a refusal that said too little would need a third try.
+    name = next(retrying.names)
+    assert retrying.client.responses.create(model="demo", input="x", extra_headers={"x-request-id": name}).output_text
+    retrying.requests(openai.NotFoundError, retrying.client.responses.retrieve, response_id="resp_none")
+    assert retrying.lines(name) == 2
+
+
+def test_a_budget_that_is_used_up_for_long_is_not_waited_for(hurried, make_client):
+    retrying = Retrying(hurried, make_client)
+    with pytest.raises(openai.NotFoundError):
+        retrying.client.responses.retrieve("resp_none")
+    error, requests = retrying.requests(openai.RateLimitError, retrying.client.responses.retrieve, response_id="resp_none")
+    assert (error.code, requests) == ("rate_limited", 1)
 
 
 def test_too_many_in_all_is_a_server_error_that_is_tried_again(small, make_client):

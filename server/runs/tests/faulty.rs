@@ -142,4 +142,13 @@ impl<F: Fn(Call) -> bool + Send + Sync + 'static> Store for Faulty<F> {
     async fn close(&self) {
         self.store.close().await;
     }
+
+    async fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Record)>, ReadError> {
+        self.read(Call::Record)?.records(prefix, after, limit).await
+    }
 }

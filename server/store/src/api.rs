@@ -416,4 +416,15 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Makes everything durable and stops. Later writes answer [`WriteError::Poisoned`].
     async fn close(&self);
+
+    /// Records whose key begins with `prefix`: at most `limit`, with a key greater than `after`, in the order of their keys.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    async fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Record)>, ReadError>;
 }

@@ -348,6 +348,20 @@ impl Store for MemoryStore {
     async fn close(&self) {
         self.health.send_replace(Health::Closed);
     }
+
+    async fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Record)>, ReadError> {
+        let state = self.state();
+        let listed = |key: &[u8]| key.starts_with(prefix) && after.is_none_or(|after| key > after);
+        let records = state.records.iter().filter(|(key, _)| listed(key));
+        let sorted: BTreeMap<&Vec<u8>, &Record> = records.collect();
+        let found = sorted.into_iter().take(limit);
+        Ok(found.map(|(key, record)| (Bytes::copy_from_slice(key), record.clone())).collect())
+    }
 }
 
 pub(crate) fn check_batch(entries: &[Bytes]) -> Result<(), WriteError> {

@@ -31,7 +31,8 @@ macro_rules! store_suite {
             a_large_entry_and_document_read_back, reads_keep_their_limits, a_tail_follows_to_the_end,
             many_readers_see_the_same, a_purged_log_is_unknown, many_logs_are_purged_together, open_and_due_logs_are_found, spans_take_the_place_of_entries,
             a_compaction_is_fenced_by_its_generation, a_compaction_makes_room, a_last_compaction_is_due_once,
-            the_logs_of_an_owner_are_found_newest_first, records_compare_and_set, concurrent_puts_of_a_record_have_one_winner,
+            the_logs_of_an_owner_are_found_newest_first, records_compare_and_set,
+            records_are_found_by_the_prefix_of_their_keys, concurrent_puts_of_a_record_have_one_winner,
             concurrent_appends_at_one_position_have_one_winner, bad_batches_are_refused, a_closed_store_takes_nothing,
             what_owners_keep_is_counted, a_full_quota_refuses_new_logs_alone, a_full_quota_of_bytes_refuses_new_logs_alone,
             concurrent_creates_never_pass_a_quota);
@@ -403,6 +404,38 @@ pub async fn records_compare_and_set(store: Tested) {
     store.put_record(key, Some(second), None).await.unwrap();
     assert_eq!(store.record(key).await.unwrap(), None);
     store.put_record(key, None, Some("three".into())).await.unwrap();
+}
+
+/// Scenario: records are listed by prefix, a page at a time in the order of keys, right after they changed and later.
+pub async fn records_are_found_by_the_prefix_of_their_keys(store: Tested) {
+    let put = async |key: &str, value: &str| {
+        store.put_record(key.as_bytes(), None, Some(value.to_owned().into())).await.unwrap()
+    };
+    let list = async |prefix: &str, after: Option<&str>, limit| {
+        let found = store.records(prefix.as_bytes(), after.map(str::as_bytes), limit).await.unwrap();
+        found.into_iter().map(|(key, _)| String::from_utf8(key.to_vec()).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(list("a/", None, 9).await, [""; 0]);
+    for key in ["a/2", "a", "a/1", "b/1", "a/\u{7f}", "a0"] {
+        put(key, key).await;
+    }
+    for _ in 0..2 {
+        assert_eq!(list("a/", None, 9).await, ["a/1", "a/2", "a/\u{7f}"]);
+        assert_eq!(list("a/", None, 2).await, ["a/1", "a/2"]);
+        assert_eq!(list("a/", Some("a/1"), 1).await, ["a/2"]);
+        assert_eq!(list("a/", Some("a"), 1).await, ["a/1"]);
+        assert_eq!(list("a/", Some("b"), 9).await, [""; 0]);
+        // Lists of logs wait for the index: what was in memory alone is in it now.
+        assert!(store.open_logs(None, 1).await.unwrap().is_empty());
+    }
+    let (_, found) = store.records(b"a/1", None, 1).await.unwrap().remove(0);
+    assert_eq!(Some(&found), store.record(b"a/1").await.unwrap().as_ref());
+    store.put_record(b"a/1", Some(found.version), None).await.unwrap();
+    put("a/0", "x").await;
+    for _ in 0..2 {
+        assert_eq!(list("a/", None, 2).await, ["a/0", "a/2"]);
+        assert!(store.open_logs(None, 1).await.unwrap().is_empty());
+    }
 }
 
 /// Scenario: of 50 puts of an absent record one wins, however the index comes and goes meanwhile.

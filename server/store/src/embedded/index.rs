@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::codec::{Malformed, Reader, put_varint};
 use super::frame::Lsn;
 use super::keys::{self, Covered, StoredRecord};
 use super::log::{Extent, LogState, Rewritten, Stored};
+use crate::api::Record;
 use crate::types::{LogId, Owner, Seq, UnixMillis};
 
 /// What sled said, or what is wrong with what it gave back.
@@ -348,6 +350,27 @@ impl Index {
 
     pub(crate) fn record(&self, name: &[u8]) -> Result<Option<StoredRecord>> {
         Ok(self.db.get(keys::record(name))?.map(|value| keys::decode_record(&value)).transpose()?)
+    }
+
+    /// Records by the prefix of their keys, in the order of keys.
+    pub(crate) fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Record)>> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(keys::record(after)));
+        let first = Bound::Included(keys::record(prefix));
+        // The later of the two is where the range begins.
+        let start = if after.is_some_and(|after| after >= prefix) { from } else { first };
+        let range = self.db.range((start, Bound::Unbounded));
+        let whole = keys::record(prefix);
+        let within = range.take_while(|item| item.as_ref().map_or(true, |(key, _)| key.starts_with(&whole)));
+        let decoded = within.take(limit).map(|item| {
+            let (key, value) = item?;
+            Ok((keys::record_name(&key), keys::decode_record(&value)?.record))
+        });
+        decoded.collect()
     }
 
     /// Sets or removes a record; returns what was there.

@@ -90,6 +90,11 @@ pub(crate) fn live_base(key: &[u8]) -> Option<Lsn> {
     key.last_chunk::<8>().map(|bytes| Lsn(u64::from_be_bytes(*bytes)))
 }
 
+/// The name of the record with this key.
+pub(crate) fn record_name(key: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(key.get(1..).unwrap_or_default())
+}
+
 /// The id that a key of an open log, an owner or a due time ends with.
 pub(crate) fn last_id(key: &[u8]) -> Option<LogId> {
     key.last_chunk::<16>().map(|bytes| LogId::from_bytes(*bytes))

@@ -3,7 +3,7 @@
 //! The writer alone changes logs and records; the indexer alone changes the index ([`indexer`](super::indexer)). The list between
 //! them has two ends: the writer waits when the index lags too far behind, the indexer waits when there is nothing to do.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -233,6 +233,33 @@ impl Shared {
         let records = self.records();
         let cell = records.cells.get(key)?;
         Some(cell.value.clone().map(|value| Record { version: cell.version, value }))
+    }
+
+    /// Records by the prefix of their keys, in the order of keys: those of the index and those that it does not have yet, without
+    /// those that it still has. Blocks on the disk.
+    pub(crate) fn records_with(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Record)>, IndexError> {
+        let listed = |key: &Bytes| key.starts_with(prefix) && after.is_none_or(|after| **key > *after);
+        // Memory first: a record that leaves it meanwhile is in the index by then.
+        let in_memory: Vec<(Bytes, Cell)> = {
+            let records = self.records();
+            let cells = records.cells.iter().filter(|(key, _)| listed(key));
+            cells.map(|(key, cell)| (key.clone(), cell.clone())).collect()
+        };
+        let gone = in_memory.iter().filter(|(_, cell)| cell.value.is_none()).count();
+        let indexed = self.index.records(prefix, after, limit.saturating_add(gone))?;
+        let mut found = BTreeMap::from_iter(indexed);
+        for (key, Cell { version, value, .. }) in in_memory {
+            match value {
+                Some(value) => found.insert(key, Record { version, value }),
+                None => found.remove(&key),
+            };
+        }
+        Ok(found.into_iter().take(limit).collect())
     }
 
     /// Looks a record up for a put of it. Blocks on the disk.

@@ -473,6 +473,17 @@ impl Store for EmbeddedStore {
             let _ = spawn_blocking(move || threads.join()).await;
         }
     }
+
+    async fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Record)>, ReadError> {
+        let (shared, prefix, after) = (Arc::clone(&self.shared), prefix.to_vec(), after.map(<[u8]>::to_vec));
+        let found = move || shared.records_with(&prefix, after.as_deref(), limit);
+        blocking(move || found().map_err(|error| broken(&error))).await
+    }
 }
 
 impl Drop for EmbeddedStore {

@@ -2,6 +2,8 @@
 //!
 //! It owns commands, flags and exit codes. It must never know what a command does; values are checked by the settings.
 
+mod manage;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -11,6 +13,11 @@ use crate::app::Gateway;
 use crate::config::Overrides;
 use crate::operator::{Form, Selection};
 use crate::runs::ResponseId;
+
+pub use manage::{
+    CreateKey, KEY_ENV, KeysCommand, ListKeys, ListUsers, OneKey, OneUser, RotateKey, SERVER_ENV,
+    UsersCommand, Way, Where,
+};
 
 /// The environment variable that names the settings file when no `--config` is given (S-9).
 pub const CONFIG_ENV: &str = "TIDEMARK_CONFIG";
@@ -59,6 +66,12 @@ pub enum Command {
     /// Work on a store that no server has open.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Manage the keys that callers show.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Manage users: a disabled one ends all keys of the owner of its name.
+    #[command(subcommand)]
+    Users(UsersCommand),
 }
 
 /// Flags of `serve`.

@@ -1,0 +1,122 @@
+//! Whether a call may come in, and whether it may go on.
+//!
+//! It owns how a credential becomes a principal. Every credential that is not good is refused with the same words.
+
+use tidemark_proto::v1::ErrorCode;
+use tidemark_store::{Owner, UnixMillis};
+
+use crate::auth::principal::lacks;
+use crate::auth::{Credential, Digest, Directory, Key, KeyId, Principal, Scope, Scopes};
+use crate::error::Error;
+
+/// Who may call at all.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// Everybody, as the owner that they name.
+    Off,
+    /// Holders of a key, and the operator if a secret is set.
+    Keys {
+        /// The digest of the operator's secret.
+        operator: Option<Digest>,
+    },
+}
+
+/// What a call brings to say who makes it.
+#[derive(Clone, Debug, Default)]
+pub struct Presented<'c> {
+    /// The credential. Absent = none, or one that is malformed.
+    pub bearer: Option<&'c str>,
+    /// The owner to act for (D-5).
+    pub owner: Option<Owner>,
+    /// The only scopes that the call shall have; absent = all that the credential has.
+    pub scopes: Option<Scopes>,
+}
+
+/// The check of credentials. Clones share what they remember.
+#[derive(Clone, Debug)]
+pub struct Access {
+    mode: Mode,
+    directory: Directory,
+}
+
+impl Access {
+    /// The check over these keys.
+    pub fn new(mode: Mode, directory: Directory) -> Self {
+        Self { mode, directory }
+    }
+
+    /// Changes whenever a key or a user does: who holds a principal must [`Self::check`] it again then (D-33). One load.
+    pub fn epoch(&self) -> u64 {
+        self.directory.0.cache.epoch()
+    }
+
+    /// Who is calling.
+    ///
+    /// # Errors
+    /// `unauthorized` for every credential that is not good; `insufficient_scope` for an owner that it may not act for;
+    /// `storage_unavailable`.
+    pub async fn identify(&self, presented: Presented<'_>) -> Result<Principal, Error> {
+        let Presented { bearer, owner, scopes } = presented;
+        let principal = match &self.mode {
+            Mode::Off => Principal::local(own(Principal::ANONYMOUS_OWNER)?),
+            Mode::Keys { operator } => match bearer {
+                Some(bearer) => self.authenticate(bearer, operator.as_ref()).await?,
+                None => return Err(unauthorized()),
+            },
+        };
+        let principal = match scopes {
+            Some(asked) => principal.narrowed_to(asked),
+            None => principal,
+        };
+        match owner {
+            Some(owner) => principal.acting_as(owner),
+            None => Ok(principal),
+        }
+    }
+
+    /// Whether a principal still has all that it had when it was made (D-33): its credential is good, and no scope was taken away.
+    ///
+    /// # Errors
+    /// `unauthorized`, `insufficient_scope`, `storage_unavailable`.
+    pub async fn check(&self, principal: &Principal) -> Result<(), Error> {
+        match principal.credential() {
+            Credential::Anonymous | Credential::Operator => Ok(()),
+            Credential::Key { id, value } => {
+                let now = self.key(*id, value).await?.ok_or_else(unauthorized)?;
+                let lost =
+                    |scope: &Scope| principal.scopes().contains(*scope) && !now.scopes().contains(*scope);
+                Scope::ALL.into_iter().find(lost).map_or(Ok(()), |scope| Err(lacks(scope)))
+            }
+        }
+    }
+
+    async fn authenticate(&self, bearer: &str, operator: Option<&Digest>) -> Result<Principal, Error> {
+        let found = match bearer.parse::<Key>() {
+            Ok(key) => self.key(key.id(), &key.digest()).await?,
+            Err(_) if operator.is_some_and(|known| *known == Digest::of(bearer.as_bytes())) => {
+                Some(Principal::operator(own(Principal::OPERATOR_OWNER)?))
+            }
+            Err(_) => None,
+        };
+        found.ok_or_else(unauthorized)
+    }
+
+    /// The holder of this value of a key, if it is good now.
+    async fn key(&self, id: KeyId, value: &Digest) -> Result<Option<Principal>, Error> {
+        let Some(known) = self.directory.find(id).await? else { return Ok(None) };
+        let now: UnixMillis = self.directory.0.clock.now();
+        let until = known.record.accepts(value, now).filter(|_| !known.owner_disabled);
+        let record = &known.record;
+        Ok(until.map(|until| Principal::key(id, *value, record.owner.clone(), record.scopes, until)))
+    }
+}
+
+/// An owner of our own making.
+fn own(name: &str) -> Result<Owner, Error> {
+    Owner::new(name).ok_or_else(|| Error::internal("a name of ours is no owner"))
+}
+
+/// Missing, malformed, unknown, wrong, disabled, expired, deleted: the same bytes.
+fn unauthorized() -> Error {
+    Error::new(ErrorCode::Unauthorized, "no valid credential came with this call")
+}
