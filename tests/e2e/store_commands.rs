@@ -194,7 +194,7 @@ async fn a_directory_that_cannot_be_used_is_refused_with_its_name_and_the_reason
         assert_eq!(code, 3, "{args:?}");
         assert!(err.contains("has format 99, this program knows"), "{args:?}: {err}");
     }
-    fs::write(&path, &vec![7; bytes.len()]).unwrap();
+    fs::write(&path, vec![7; bytes.len()]).unwrap();
     for args in every {
         let (code, _, err) = store(&dir, args);
         assert_eq!(code, 3, "{args:?}");

@@ -133,7 +133,7 @@ impl Check<'_> {
         }
         let mut scan = Scan::open(&self.parts.segments, segment.base, Lsn(0))?;
         loop {
-            while let Some(frame) = scan.next() {
+            for frame in scan.by_ref() {
                 self.frame(&path, segment.base, &frame, against.as_deref_mut());
             }
             if !scan.has_rest() {
