@@ -29,3 +29,4 @@ mod resumes;
 mod setup;
 mod shutdown;
 mod storage;
+mod store_commands;
