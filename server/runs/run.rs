@@ -217,7 +217,7 @@ impl Run {
 
     /// Whether what is to be appended would push out what can still be merged.
     fn must_wait(&mut self) -> bool {
-        let in_flight = self.in_flight.as_ref().map_or(Load::default(), |flight| flight.load);
+        let in_flight = self.in_flight.as_ref().map_or_else(Load::default, |flight| flight.load);
         let pending = self.composed().and(in_flight);
         self.compactor.must_wait(&self.head, pending)
     }

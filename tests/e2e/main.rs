@@ -31,5 +31,6 @@ mod resumes;
 mod setup;
 mod shutdown;
 mod storage;
+mod store_commands;
 mod tenants;
 mod tickets;
