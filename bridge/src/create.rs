@@ -215,6 +215,7 @@ mod tests {
             extra: Bytes::new(),
             wait: Wait::None.into(),
             idempotency_key: None,
+            ticket: None,
         };
         assert_eq!(create, expected);
         assert_eq!(delivery, Delivery::Stream);

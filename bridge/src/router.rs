@@ -14,7 +14,7 @@ use tidemark_proto::v1::ErrorCode;
 
 use crate::clients::Clients;
 use crate::error::{self, Failure};
-use crate::{keys, lists, models, responses};
+use crate::{keys, lists, models, responses, tickets};
 
 /// The largest request body unless set otherwise, in bytes.
 pub const DEFAULT_BODY_LIMIT: usize = 16 << 20;
@@ -121,6 +121,12 @@ pub const ROUTES: &[Route] = &[
         path: "/responses/{id}/cancel",
         calls: &["/tidemark.v1.ResponsesService/Cancel"],
         handler: || post(responses::cancel),
+    },
+    Route {
+        method: Method::POST,
+        path: "/responses/{id}/tickets",
+        calls: &["/tidemark.v1.ResponsesService/CreateTicket"],
+        handler: || post(tickets::create),
     },
     Route {
         method: Method::GET,

@@ -202,7 +202,7 @@ impl App {
         if recovered > 0 {
             tracing::info!(count = recovered, "responses of an earlier process were found");
         }
-        let services = Services { runs: runs.clone(), directory };
+        let services = Services { runs: runs.clone(), directory, access: access.clone() };
         let (routes, reporter) =
             grpc::routes(services.clone()).await.map_err(Failure::start("cannot make the services"))?;
         let app = public(config, routes, services, access, clock, &metrics)?;
