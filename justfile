@@ -35,10 +35,11 @@ baseline:
 deny:
     cargo deny --offline check bans licenses sources
 
-# Measures what a durable append costs, and how far readers are behind; numbers are in docs/benchmarks.md.
+# Measures what a durable append costs, how far readers are behind, and what access costs them; numbers are in docs/benchmarks.md.
 bench:
     cargo bench --bench store
     cargo bench --bench e2e
+    cargo bench --bench access
     cargo bench --bench compaction
 
 # Measures what a mass expiry does to acknowledgements and to the disk. Arguments: responses, seconds before it.

@@ -9,6 +9,12 @@ pub const SCOPES: &str = "x-tidemark-scopes";
 /// Headers in which other systems take a credential. Here only `authorization` is one; beside it they are a second.
 pub const FOREIGN_CREDENTIALS: [&str; 2] = ["x-api-key", "api-key"];
 
+/// Asks for a ticket to the response that is created, with `read` or `read,cancel`; on the reply, the ticket.
+pub const TICKET: &str = "x-tidemark-ticket";
+
+/// What every ticket begins with.
+pub const TICKET_PREFIX: &str = "tmt_";
+
 /// The id of a request: taken over if it is well-formed, made otherwise; on every reply.
 pub const REQUEST_ID: &str = "x-request-id";
 

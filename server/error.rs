@@ -23,6 +23,7 @@ struct Inner {
     cause: Option<String>,
     quote: Option<String>,
     scope: Option<&'static str>,
+    dead_credential: bool,
 }
 
 impl Error {
@@ -38,6 +39,7 @@ impl Error {
             cause: None,
             quote: None,
             scope: None,
+            dead_credential: false,
         }))
     }
 
@@ -102,6 +104,18 @@ impl Error {
     pub fn with_scope(mut self, scope: &'static str) -> Self {
         self.0.scope = Some(scope);
         self
+    }
+
+    /// Says that the credential itself is no longer good, where the code alone would say that it allows too little.
+    #[must_use]
+    pub fn of_dead_credential(mut self) -> Self {
+        self.0.dead_credential = true;
+        self
+    }
+
+    /// Whether the credential itself is no longer good.
+    pub fn is_of_dead_credential(&self) -> bool {
+        self.0.dead_credential
     }
 
     /// What the log may hold: the code alone for a mistake of the caller, because the message may repeat what the caller sent.

@@ -1,19 +1,21 @@
 //! The program: reads the command line and the settings, and does what it is asked to.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use secrecy::SecretString;
 use tidemark::app::{self, Failure};
 use tidemark::cli::{
-    Bridge, CONFIG_ENV, Cli, Command, ConfigCommand, ConfigFile, KEY_ENV, Rebuild, SERVER_ENV, Serve,
+    Bridge, CONFIG_ENV, Cli, Command, ConfigCommand, ConfigFile, Export, KEY_ENV, SERVER_ENV, Serve,
     StoreCommand, Way, Where, exit,
 };
 use tidemark::config::{Config, Loaded, Overrides, Problems, check_exposure, load};
 use tidemark::manage::{Manager, Refused, Source};
+use tidemark::operator::{self, Output};
 use tidemark::telemetry;
+use tidemark_store::embedded::Options as StoreOptions;
 
 fn main() -> ExitCode {
     match Cli::parse().command() {
@@ -21,7 +23,7 @@ fn main() -> ExitCode {
         Command::Bridge(bridge) => run_bridge(&bridge),
         Command::Config(ConfigCommand::Print(file)) => print_config(&file),
         Command::Config(ConfigCommand::Check(file)) => check_config(&file),
-        Command::Store(StoreCommand::Rebuild(rebuild)) => rebuild_index(&rebuild),
+        Command::Store(command) => store(&command),
         Command::Keys(keys) => manage(keys.place(), async |manager| manager.keys(&keys).await),
         Command::Users(users) => manage(users.place(), async |manager| manager.users(&users).await),
     }
@@ -107,19 +109,53 @@ fn check_config(file: &ConfigFile) -> ExitCode {
     }
 }
 
-fn rebuild_index(rebuild: &Rebuild) -> ExitCode {
-    let overrides = Overrides { data_dir: rebuild.data_dir.clone(), ..Overrides::default() };
-    let config = match settings(&rebuild.file, overrides) {
+fn store(command: &StoreCommand) -> ExitCode {
+    let place = match command {
+        StoreCommand::Stats(look) | StoreCommand::Check(look) | StoreCommand::Rebuild(look) => &look.place,
+        StoreCommand::Export(export) => &export.place,
+    };
+    let config = match settings(&place.file, place.overrides()) {
         Ok(loaded) => loaded.config,
         Err(problems) => return refuse(&problems),
     };
-    match app::rebuild(&config) {
-        Ok(()) => {
-            print(&format!("the index of {} is made anew\n", config.server.data_dir.display()));
-            ExitCode::from(exit::OK)
+    let (dir, options) = (&config.server.data_dir, app::store_options(&config));
+    let done = match command {
+        StoreCommand::Stats(look) => operator::stats(dir, look.form(), Output::stdout()).map(|()| exit::OK),
+        StoreCommand::Check(look) => operator::check(dir, look.form(), Output::stdout())
+            .map(|problems| if problems == 0 { exit::OK } else { exit::STORE }),
+        StoreCommand::Rebuild(look) => {
+            operator::rebuild(dir, options, look.form(), Output::stdout()).map(|()| exit::OK)
         }
-        Err(error) => fail(exit::STORE, &with_causes(&error)),
+        StoreCommand::Export(export) => export_responses(dir, options, export),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            let code = match failure {
+                operator::Failure::Open(_) | operator::Failure::Unreadable(_) => exit::STORE,
+                operator::Failure::Unknown { .. }
+                | operator::Failure::Output { .. }
+                | operator::Failure::System { .. } => exit::FAILED,
+            };
+            fail(code, &with_causes(&failure))
+        }
     }
+}
+
+fn export_responses(dir: &Path, options: StoreOptions, export: &Export) -> Result<u8, operator::Failure> {
+    let output = export.output.as_deref().map_or_else(|| Ok(Output::stdout()), Output::file)?;
+    let exported = operator::export_blocking(dir, options, &export.selection(), output)?;
+    let operator::Exported { responses, events, faults } = exported;
+    if let Some(path) = &export.output {
+        print(&format!("{responses} responses with {events} events are in {}\n", path.display()));
+    }
+    if faults == 0 {
+        return Ok(exit::OK);
+    }
+    let text =
+        format!("{faults} responses could not be read whole; `tidemark store check` says what is wrong");
+    let _ = fail(exit::STORE, &text);
+    Ok(exit::STORE)
 }
 
 /// Does something with keys or users, and prints what came of it.

@@ -9,6 +9,8 @@ use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tidemark_proto::v1::ErrorCode;
 use tonic::Status;
 
@@ -36,6 +38,31 @@ pub(crate) async fn read_json(parts: &Parts, body: Body, limit: usize) -> Result
         return Err(too_large(limit));
     }
     collect(body, limit).await
+}
+
+/// The body of a request that may leave it out, in a form of ours.
+///
+/// # Errors
+/// Those of [`read_json`] and [`parse`].
+pub(crate) async fn read_optional<T>(parts: &Parts, body: Body, limit: usize) -> Result<T, Failure>
+where
+    T: Default + DeserializeOwned,
+{
+    let body = read_json(parts, body, limit).await?;
+    if body.is_empty() { Ok(T::default()) } else { parse(&body) }
+}
+
+/// A body in a form of ours. What is wrong is said with line and column, and without the caller's text.
+pub(crate) fn parse<'b, T: Deserialize<'b>>(body: &'b Bytes) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| {
+        let place = format!("line {} column {}", error.line(), error.column());
+        let what = if error.is_data() {
+            "has a field that is missing, unknown or of the wrong type"
+        } else {
+            "is not JSON"
+        };
+        Failure::new(ErrorCode::InvalidRequest, format!("the body {what} ({place})"))
+    })
 }
 
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Failure> {

@@ -99,6 +99,7 @@ mod tests {
             extra: Bytes::new(),
             wait: Wait::None.into(),
             idempotency_key: None,
+            ticket: None,
             api: Api::Unspecified.into(),
         };
         assert_eq!(create, expected);

@@ -92,7 +92,7 @@ struct Rotate {
 pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Result<Response, Failure> {
     let (mut parts, body) = request.into_parts();
     let Create { owner, scopes, expires_at } =
-        read(&body::read_json(&parts, body, bridge.options.body_limit()).await?)?;
+        body::parse(&body::read_json(&parts, body, bridge.options.body_limit()).await?)?;
     let expires_at = expires_at.map(|seconds| Timestamp { seconds, nanos: 0 });
     let ask = CreateKeyRequest { owner: owner.unwrap_or_default(), scopes, expires_at };
     let made = bridge.clients.keys().create_key(Caller::take(&mut parts).call(ask)).await?.into_inner();
@@ -120,8 +120,7 @@ pub(crate) async fn rotate(
     request: Request,
 ) -> Result<Response, Failure> {
     let (mut parts, body) = request.into_parts();
-    let body = body::read_json(&parts, body, bridge.options.body_limit()).await?;
-    let Rotate { overlap_seconds } = if body.is_empty() { Rotate::default() } else { read(&body)? };
+    let Rotate { overlap_seconds } = body::read_optional(&parts, body, bridge.options.body_limit()).await?;
     let overlap = Some(Duration { seconds: overlap_seconds.into(), nanos: 0 });
     let ask = RotateKeyRequest { id, overlap };
     let reply = bridge.clients.keys().rotate_key(Caller::take(&mut parts).call(ask)).await;
@@ -177,28 +176,17 @@ fn with_value(key: Option<Key>, value: &str) -> Result<Response, Failure> {
     Ok(reply)
 }
 
-/// A body of ours. What is wrong is said with line and column, and without the caller's text.
-fn read<'b, T: Deserialize<'b>>(body: &'b Bytes) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| {
-        let place = format!("line {} column {}", error.line(), error.column());
-        let what = if error.is_data() {
-            "has a field that is missing, unknown or of the wrong type"
-        } else {
-            "is not JSON"
-        };
-        Failure::new(ErrorCode::InvalidRequest, format!("the body {what} ({place})"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn bodies_are_strict() {
-        let good: Create = read(&r#"{"owner":"a","scopes":["admin"],"expires_at":7}"#.into()).ok().unwrap();
+        let good: Create =
+            body::parse(&r#"{"owner":"a","scopes":["admin"],"expires_at":7}"#.into()).ok().unwrap();
         assert_eq!((good.owner.as_deref(), good.expires_at), (Some("a"), Some(7)));
-        let least: Create = read(&r#"{"scopes":[],"owner":null,"expires_at":null}"#.into()).ok().unwrap();
+        let least: Create =
+            body::parse(&r#"{"scopes":[],"owner":null,"expires_at":null}"#.into()).ok().unwrap();
         assert_eq!((least.owner, least.expires_at), (None, None));
         for (wrong, what) in [
             ("{", "is not JSON (line 1 column 1)"),
@@ -208,10 +196,10 @@ mod tests {
             (r#"{"scopes":["admin"],"expires_at":"soon"}"#, "missing, unknown"),
             (r#"{"scopes":["admin"],"scopes":["admin"]}"#, "missing, unknown"),
         ] {
-            let failure = read::<Create>(&wrong.into()).err().unwrap();
+            let failure = body::parse::<Create>(&wrong.into()).err().unwrap();
             assert!(format!("{failure:?}").contains(what), "{failure:?}");
         }
-        assert!(read::<Rotate>(&r#"{"overlap_seconds":-1}"#.into()).is_err());
+        assert!(body::parse::<Rotate>(&r#"{"overlap_seconds":-1}"#.into()).is_err());
     }
 
     #[test]

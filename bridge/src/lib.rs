@@ -20,6 +20,7 @@ mod repeat;
 mod responses;
 mod router;
 mod sse;
+mod tickets;
 
 pub use clients::{Clients, Transport};
 pub use error::error_reply;

@@ -7,12 +7,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tidemark_proto::names;
 use tidemark_proto::v1::{
-    self, Api, CancelRequest, CreateRequest, CreateResponse, CreateStreamRequest, CreateStreamResponse,
-    DeleteRequest, ErrorCode, GetRequest, ResumeRequest, Status,
+    self, Api, CancelRequest, CreateRequest, CreateStreamRequest, CreateStreamResponse, DeleteRequest,
+    ErrorCode, GetRequest, ResumeRequest, Status, Ticket,
 };
 
 use crate::body;
@@ -24,6 +24,7 @@ use crate::position::{self, EVENT_IDS, Position, View};
 use crate::repeat;
 use crate::router::Bridge;
 use crate::sse::{self, EventFrames, First, Frames};
+use crate::tickets;
 
 /// How often a poller may look at a running response, in milliseconds (W-33).
 const POLL_AFTER_MS: HeaderValue = HeaderValue::from_static("1000");
@@ -48,7 +49,7 @@ pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Re
     let (mut parts, body) = request.into_parts();
     let params = Params::of(&parts.uri)?;
     let event_ids = params.flag(EVENT_IDS)?;
-    let key = repeat::key(&parts.headers)?;
+    let (key, ticket) = (repeat::key(&parts.headers)?, tickets::order(&parts.headers)?);
     let body = body::read_json(&parts, body, bridge.options.body_limit()).await?;
     let (mut create, delivery) = create::parse(&body)?;
     drop(body);
@@ -57,7 +58,7 @@ pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Re
         (Delivery::Stream, Some(_)) => position::of_repeat(&parts.headers, &params)?,
         _ => (None, event_ids),
     };
-    create.idempotency_key = key;
+    (create.idempotency_key, create.ticket) = (key, ticket);
     let caller = Caller::take(&mut parts);
     match delivery {
         Delivery::Json => buffered(&bridge, caller.call(create)).await,
@@ -73,12 +74,10 @@ pub(crate) async fn buffered(
     bridge: &Bridge,
     call: tonic::Request<CreateRequest>,
 ) -> Result<Response, Failure> {
-    let reply = bridge.clients.responses().create(call).await;
-    let CreateResponse { response, replayed } = reply.map_err(repeat::refusal)?.into_inner();
-    let mut reply = object(response)?;
-    if replayed {
-        reply.headers_mut().insert(repeat::REPLAYED, repeat::TRUE);
-    }
+    let made = bridge.clients.responses().create(call).await;
+    let made = made.map_err(repeat::refusal)?.into_inner();
+    let mut reply = object(made.response)?;
+    put_made(made.replayed, made.ticket, reply.headers_mut())?;
     Ok(reply)
 }
 
@@ -91,34 +90,43 @@ async fn create_stream(
     let messages = bridge.clients.responses().create_stream(call).await;
     let mut messages = messages.map_err(repeat::refusal)?.into_inner();
     // It comes as soon as the response exists, and names it.
-    let Some(first) = messages.message().await? else {
+    let Some(mut first) = messages.message().await? else {
         return Err(Failure::broken_contract("CreateStream ended without a message"));
     };
+    let named = Named::of(&mut first)?;
     let frames = EventFrames::new(event_ids, after.filter(|_| first.replayed));
-    let named = Named::of(&first)?;
-    Ok(named.put_on(sse::reply(First::Message(first), messages, Box::new(frames))))
+    named.put_on(sse::reply(First::Message(first), messages, Box::new(frames)))
 }
 
-/// What the first message of a created stream says of the response.
+/// What the first message of a created stream says of the response, for the headers.
 pub(crate) struct Named {
     id: HeaderValue,
     replayed: bool,
+    ticket: Option<Ticket>,
 }
 
 impl Named {
-    pub(crate) fn of(first: &CreateStreamResponse) -> Result<Self, Failure> {
-        Ok(Self { id: response_id(&first.id)?, replayed: first.replayed })
+    /// Takes it out of the message.
+    pub(crate) fn of(first: &mut CreateStreamResponse) -> Result<Self, Failure> {
+        let ticket = first.ticket.take();
+        Ok(Self { id: response_id(&first.id)?, replayed: first.replayed, ticket })
     }
 
     /// The reply with the headers that say so.
-    pub(crate) fn put_on(self, mut reply: Response) -> Response {
+    pub(crate) fn put_on(self, mut reply: Response) -> Result<Response, Failure> {
         let headers = reply.headers_mut();
         headers.insert(names::RESPONSE_ID, self.id);
-        if self.replayed {
-            headers.insert(repeat::REPLAYED, repeat::TRUE);
-        }
-        reply
+        put_made(self.replayed, self.ticket, headers)?;
+        Ok(reply)
     }
+}
+
+/// What the headers of a create's reply say besides the id.
+fn put_made(replayed: bool, ticket: Option<Ticket>, headers: &mut HeaderMap) -> Result<(), Failure> {
+    if replayed {
+        headers.insert(repeat::REPLAYED, repeat::TRUE);
+    }
+    tickets::show(ticket, headers)
 }
 
 /// `GET /v1/responses/{id}` (W-4, W-5).

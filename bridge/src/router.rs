@@ -14,7 +14,7 @@ use tidemark_proto::v1::ErrorCode;
 
 use crate::clients::Clients;
 use crate::error::{self, Failure};
-use crate::{chat, keys, lists, models, responses};
+use crate::{chat, keys, lists, models, responses, tickets};
 
 /// The largest request body unless set otherwise, in bytes.
 pub const DEFAULT_BODY_LIMIT: usize = 16 << 20;
@@ -123,6 +123,12 @@ pub const ROUTES: &[Route] = &[
         handler: || post(responses::cancel),
     },
     Route {
+        method: Method::POST,
+        path: "/responses/{id}/tickets",
+        calls: &["/tidemark.v1.ResponsesService/CreateTicket"],
+        handler: || post(tickets::create),
+    },
+    Route {
         method: Method::GET,
         path: "/responses/{id}/input_items",
         calls: &["/tidemark.v1.ResponsesService/ListInputItems"],
@@ -157,6 +163,12 @@ pub const ROUTES: &[Route] = &[
         path: "/chat/completions/{id}/cancel",
         calls: &["/tidemark.v1.ResponsesService/Cancel"],
         handler: || post(chat::cancel),
+    },
+    Route {
+        method: Method::POST,
+        path: "/chat/completions/{id}/tickets",
+        calls: &["/tidemark.v1.ResponsesService/CreateTicket"],
+        handler: || post(tickets::create),
     },
     Route {
         method: Method::GET,

@@ -32,6 +32,7 @@ use uuid::Uuid;
 
 pub use bridge::bridge;
 pub use gateway::{Gateway, NoGateway};
+pub use settings::store as store_options;
 
 use crate::auth::{Access, Directory};
 use crate::backends::Pool;
@@ -201,7 +202,7 @@ impl App {
         if recovered > 0 {
             tracing::info!(count = recovered, "responses of an earlier process were found");
         }
-        let services = Services { runs: runs.clone(), directory };
+        let services = Services { runs: runs.clone(), directory, access: access.clone() };
         let (routes, reporter) =
             grpc::routes(services.clone()).await.map_err(Failure::start("cannot make the services"))?;
         let app = public(config, routes, services, access, clock, &metrics)?;
@@ -291,14 +292,6 @@ async fn access(config: &Config, directory: Directory) -> Result<Access, Failure
         return Err(Failure::NoCredentials);
     }
     Ok(Access::new(settings::auth(&config.auth), directory))
-}
-
-/// Makes the index of a store anew, which no server may have open.
-///
-/// # Errors
-/// All of [`OpenError`].
-pub fn rebuild(config: &Config) -> Result<(), OpenError> {
-    EmbeddedStore::rebuild(&config.server.data_dir, settings::store(config))
 }
 
 /// The public port: gRPC and the bridge, which calls the same services without a socket.

@@ -3,21 +3,21 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use secrecy::ExposeSecret as _;
-use tidemark_store::Caps;
 use tidemark_store::embedded;
+use tidemark_store::{Caps, Quota, Quotas};
 
 use super::Failure;
 use crate::auth::{Digest, Mode};
 use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
-use crate::config::{self, Config, PerOwner};
+use crate::config::{self, ByteSize, Config, PerOwner};
 use crate::limits::{FailureRule, Rates};
 use crate::runs::{OnRepeat, OnRestart, Options, Retention};
 
 /// The most live responses of one owner with auth on, unless the settings say otherwise (D-18).
 const LIVE_PER_OWNER: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
-/// For the store.
-pub(crate) fn store(config: &Config) -> embedded::Options {
+/// For the store, in a server or without one.
+pub fn store(config: &Config) -> embedded::Options {
     let limits = &config.limits;
     embedded::Options {
         durability: match config.server.durability {
@@ -28,15 +28,23 @@ pub(crate) fn store(config: &Config) -> embedded::Options {
             entries: Some(u64::from(limits.events_per_response.get())),
             bytes: Some(limits.bytes_per_response.get()),
         },
+        quotas: Quotas {
+            owner: quota(limits.stored_per_owner, limits.stored_bytes_per_owner),
+            total: quota(limits.stored, limits.stored_bytes),
+        },
         index_cache_bytes: config.store.index_cache.get(),
         ..embedded::Options::default()
     }
 }
 
+fn quota(logs: Option<NonZeroU32>, bytes: Option<ByteSize>) -> Quota {
+    Quota { logs: logs.map(|logs| u64::from(logs.get())), bytes: bytes.map(ByteSize::get) }
+}
+
 /// For the runs.
 pub(super) fn runs(config: &Config) -> Options {
     let Config { runs, limits, retention, store, .. } = config;
-    let count = |number: std::num::NonZeroU32| usize::try_from(number.get()).unwrap_or(usize::MAX);
+    let count = |number: NonZeroU32| usize::try_from(number.get()).unwrap_or(usize::MAX);
     Options {
         max_time: runs.max_time,
         disconnect_grace: runs.disconnect_grace,
@@ -97,7 +105,7 @@ pub(super) fn backends(config: &Config) -> Result<Vec<Settings>, Failure> {
 }
 
 fn backend(backend: &config::Backend) -> Result<Settings, Failure> {
-    let count = |number: std::num::NonZeroU32| NonZeroUsize::try_from(number).unwrap_or(NonZeroUsize::MAX);
+    let count = |number: NonZeroU32| NonZeroUsize::try_from(number).unwrap_or(NonZeroUsize::MAX);
     let kind = match &backend.kind {
         config::BackendKind::Demo => Kind::Demo,
         config::BackendKind::OpenAi(openai) => Kind::OpenAi(OpenAi {

@@ -2,10 +2,14 @@
 //!
 //! It owns how a credential becomes a principal. Every credential that is not good is refused with the same words.
 
+use std::time::Duration;
+
 use tidemark_proto::v1::ErrorCode;
-use tidemark_store::{Owner, UnixMillis};
+use tidemark_store::Owner;
+use tokio::sync::watch;
 
 use crate::auth::principal::lacks;
+use crate::auth::ticket::looks_like_ticket;
 use crate::auth::{Credential, Digest, Directory, Key, KeyId, Principal, Scope, Scopes};
 use crate::error::Error;
 
@@ -57,12 +61,11 @@ impl Access {
     /// `storage_unavailable`.
     pub async fn identify(&self, presented: Presented<'_>) -> Result<Principal, Error> {
         let Presented { bearer, owner, scopes } = presented;
-        let principal = match &self.mode {
-            Mode::Off => Principal::local(own(Principal::ANONYMOUS_OWNER)?),
-            Mode::Keys { operator } => match bearer {
-                Some(bearer) => self.authenticate(bearer, operator.as_ref()).await?,
-                None => return Err(unauthorized()),
-            },
+        let principal = match (&self.mode, bearer) {
+            (_, Some(ticket)) if looks_like_ticket(ticket) => self.redeem(ticket).await?,
+            (Mode::Off, _) => Principal::local(own(Principal::ANONYMOUS_OWNER)?),
+            (Mode::Keys { operator }, Some(bearer)) => self.authenticate(bearer, operator.as_ref()).await?,
+            (Mode::Keys { .. }, None) => return Err(unauthorized()),
         };
         let principal = match scopes {
             Some(asked) => principal.narrowed_to(asked),
@@ -74,18 +77,43 @@ impl Access {
         }
     }
 
-    /// Whether a principal still has all that it had when it was made (D-33): its credential is good, and no scope was taken away.
+    /// Tells of every change of [`Self::epoch`] from now on.
+    pub(super) fn news(&self) -> watch::Receiver<()> {
+        self.directory.0.cache.news()
+    }
+
+    /// How long it is until a principal ends by itself; absent = for ever.
+    pub(super) fn time_left(&self, principal: &Principal) -> Option<Duration> {
+        let until = principal.until()?;
+        Some(Duration::from_millis(until.0.saturating_sub(self.directory.0.clock.now().0)))
+    }
+
+    pub(super) fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Whether a principal still has all that it had when it was made (D-33): it has not ended, its credential is good, no scope was
+    /// taken away, and it may still act for its owner.
     ///
     /// # Errors
     /// `unauthorized`, `insufficient_scope`, `storage_unavailable`.
     pub async fn check(&self, principal: &Principal) -> Result<(), Error> {
+        if principal.until().is_some_and(|until| until <= self.directory.0.clock.now()) {
+            return Err(unauthorized());
+        }
         match principal.credential() {
             Credential::Anonymous | Credential::Operator => Ok(()),
             Credential::Key { id, value } => {
                 let now = self.key(*id, value).await?.ok_or_else(unauthorized)?;
                 let lost =
                     |scope: &Scope| principal.scopes().contains(*scope) && !now.scopes().contains(*scope);
-                Scope::ALL.into_iter().find(lost).map_or(Ok(()), |scope| Err(lacks(scope)))
+                let lost = Scope::ALL.into_iter().find(lost);
+                let lost = lost.or_else(|| (!now.may_act_for(principal.owner())).then_some(Scope::ActAs));
+                lost.map_or(Ok(()), |scope| Err(lacks(scope)))
             }
         }
     }
@@ -104,10 +132,7 @@ impl Access {
     /// The holder of this value of a key, if it is good now.
     async fn key(&self, id: KeyId, value: &Digest) -> Result<Option<Principal>, Error> {
         let Some(known) = self.directory.find(id).await? else { return Ok(None) };
-        let now: UnixMillis = self.directory.0.clock.now();
-        let until = known.record.accepts(value, now).filter(|_| !known.owner_disabled);
-        let record = &known.record;
-        Ok(until.map(|until| Principal::key(id, *value, record.owner.clone(), record.scopes, until)))
+        Ok(known.principal(id, value, self.directory.0.clock.now()))
     }
 }
 
@@ -117,6 +142,6 @@ fn own(name: &str) -> Result<Owner, Error> {
 }
 
 /// Missing, malformed, unknown, wrong, disabled, expired, deleted: the same bytes.
-fn unauthorized() -> Error {
+pub(super) fn unauthorized() -> Error {
     Error::new(ErrorCode::Unauthorized, "no valid credential came with this call")
 }

@@ -1,13 +1,17 @@
-//! Keys that were looked up, and the epoch of access.
+//! Keys and secrets that were looked up, and the epoch of access.
 //!
-//! It owns the bound on what is remembered, and that nothing is remembered past a change.
+//! It owns the bound on what is remembered, that nothing is remembered past a change, and that whoever waits for a change is told.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::auth::KeyId;
+use tidemark_store::UnixMillis;
+use tokio::sync::watch;
+
 use crate::auth::record::KeyRecord;
+use crate::auth::ring::Ring;
+use crate::auth::{Digest, KeyId, Principal};
 
 /// The most keys of one generation; two are remembered. A key takes some 200 bytes, and its owner's name.
 const GENERATION: usize = 8192;
@@ -20,11 +24,23 @@ pub(super) struct Known {
     pub(super) owner_disabled: bool,
 }
 
+impl Known {
+    /// Who shows this value of the key, if it is good now.
+    pub(super) fn principal(&self, id: KeyId, value: &Digest, now: UnixMillis) -> Option<Principal> {
+        let record = &self.record;
+        let until = record.accepts(value, now).filter(|_| !self.owner_disabled)?;
+        Some(Principal::key(id, *value, record.owner.clone(), record.scopes, until))
+    }
+}
+
 /// Keys by their ids. Unknown ids are not remembered, so that nobody can fill it with ids that they make up.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     epoch: AtomicU64,
+    /// Tells of every new epoch.
+    news: watch::Sender<()>,
     known: Mutex<Generations>,
+    ring: Mutex<Option<Arc<Ring>>>,
 }
 
 /// The old generation goes when the young one is full. Whoever is asked for stays.
@@ -49,6 +65,11 @@ impl Cache {
         self.epoch.load(Ordering::Acquire)
     }
 
+    /// Tells of every epoch that begins from now on.
+    pub(super) fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
     /// What is remembered of a key.
     pub(super) fn get(&self, id: KeyId) -> Option<Arc<Known>> {
         let mut known = self.known();
@@ -70,9 +91,28 @@ impl Cache {
 
     /// Forgets everything, and begins a new epoch. Changes are rare, and a look-up is one read.
     pub(super) fn forget(&self) {
-        let mut known = self.known();
-        *known = Generations::default();
+        let (mut known, mut ring) = (self.known(), self.locked_ring());
+        (*known, *ring) = (Generations::default(), None);
         self.epoch.fetch_add(1, Ordering::AcqRel);
+        drop((known, ring));
+        self.news.send_replace(());
+    }
+
+    /// What is remembered of the secrets of tickets.
+    pub(super) fn ring(&self) -> Option<Arc<Ring>> {
+        self.locked_ring().clone()
+    }
+
+    /// Remembers the secrets that were read at `epoch`, unless something has changed since.
+    pub(super) fn keep_ring(&self, epoch: u64, found: &Arc<Ring>) {
+        let mut ring = self.locked_ring();
+        if self.epoch() == epoch {
+            *ring = Some(Arc::clone(found));
+        }
+    }
+
+    fn locked_ring(&self) -> MutexGuard<'_, Option<Arc<Ring>>> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, Generations> {
@@ -82,10 +122,10 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use tidemark_store::{Owner, UnixMillis};
+    use tidemark_store::Owner;
 
     use super::*;
-    use crate::auth::{Digest, Scopes};
+    use crate::auth::Scopes;
 
     fn id(number: usize) -> KeyId {
         KeyId::from_bytes((number as u128).to_be_bytes())

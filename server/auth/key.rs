@@ -33,6 +33,11 @@ impl KeyId {
         Self(bytes)
     }
 
+    /// Its bytes.
+    pub(super) const fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     fn digits(self) -> String {
         format!("{:032x}", u128::from_be_bytes(self.0))
     }
@@ -76,9 +81,17 @@ impl FromStr for KeyId {
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// What stands for the digest where there is no secret.
+    pub(super) const OF_NOTHING: Self = Self([0; 32]);
+
     /// The digest of a secret.
     pub fn of(secret: &[u8]) -> Self {
         Self(Sha256::digest(secret).into())
+    }
+
+    /// Its bytes.
+    pub(super) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// As text, for a record.

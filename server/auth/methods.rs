@@ -14,6 +14,8 @@ pub enum Need {
     Credential,
     /// A credential with this scope.
     Scope(Scope),
+    /// The same, or a ticket for the response that the call is about.
+    ScopeOrTicket(Scope),
 }
 
 impl Need {
@@ -25,6 +27,7 @@ impl Need {
         match self {
             Self::Nothing | Self::Credential => Ok(()),
             Self::Scope(scope) => principal.require(scope),
+            Self::ScopeOrTicket(scope) => principal.require_for_one(scope),
         }
     }
 }
@@ -33,12 +36,13 @@ impl Need {
 pub const METHODS: &[(&str, Need)] = &[
     ("/tidemark.v1.ResponsesService/Create", Need::Scope(Scope::ResponsesWrite)),
     ("/tidemark.v1.ResponsesService/CreateStream", Need::Scope(Scope::ResponsesWrite)),
-    ("/tidemark.v1.ResponsesService/Get", Need::Scope(Scope::ResponsesRead)),
-    ("/tidemark.v1.ResponsesService/Cancel", Need::Scope(Scope::ResponsesWrite)),
-    ("/tidemark.v1.ResponsesService/Resume", Need::Scope(Scope::ResponsesRead)),
+    ("/tidemark.v1.ResponsesService/Get", Need::ScopeOrTicket(Scope::ResponsesRead)),
+    ("/tidemark.v1.ResponsesService/Cancel", Need::ScopeOrTicket(Scope::ResponsesWrite)),
+    ("/tidemark.v1.ResponsesService/Resume", Need::ScopeOrTicket(Scope::ResponsesRead)),
     ("/tidemark.v1.ResponsesService/Delete", Need::Scope(Scope::ResponsesWrite)),
     ("/tidemark.v1.ResponsesService/List", Need::Scope(Scope::ResponsesRead)),
     ("/tidemark.v1.ResponsesService/ListInputItems", Need::Scope(Scope::ResponsesRead)),
+    ("/tidemark.v1.ResponsesService/CreateTicket", Need::Scope(Scope::ResponsesRead)),
     ("/tidemark.v1.ModelsService/ListModels", Need::Scope(Scope::ModelsRead)),
     ("/tidemark.v1.KeysService/CreateKey", Need::Scope(Scope::KeysAdmin)),
     ("/tidemark.v1.KeysService/ListKeys", Need::Scope(Scope::KeysAdmin)),

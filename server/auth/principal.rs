@@ -4,7 +4,7 @@ use std::fmt;
 
 use tidemark_proto::names::OWNER;
 use tidemark_proto::v1::ErrorCode;
-use tidemark_store::{Owner, UnixMillis};
+use tidemark_store::{LogId, Owner, UnixMillis};
 
 use crate::auth::{Digest, KeyId, Scope, Scopes};
 use crate::error::Error;
@@ -17,6 +17,8 @@ pub struct Principal {
     scopes: Scopes,
     credential: Credential,
     until: Option<UnixMillis>,
+    /// The only response that it is for; absent = all of the owner.
+    only: Option<LogId>,
 }
 
 /// How a principal proved who it is. Its text is the id that may be logged; it never holds a secret.
@@ -56,17 +58,17 @@ impl Principal {
     /// time without auth, and nobody knows who made them.
     pub fn local(owner: Owner) -> Self {
         let scopes = Scopes::all().without(Scope::KeysAdmin).without(Scope::GrantsAdmin);
-        Self { owner, scopes, credential: Credential::Anonymous, until: None }
+        Self { owner, scopes, credential: Credential::Anonymous, until: None, only: None }
     }
 
     /// The operator of the gateway, acting as `owner`.
     pub fn operator(owner: Owner) -> Self {
-        Self { owner, scopes: Scopes::all(), credential: Credential::Operator, until: None }
+        Self { owner, scopes: Scopes::all(), credential: Credential::Operator, until: None, only: None }
     }
 
     /// The holder of a key with these rights. `until` is when that ends by itself; absent = never.
     pub fn key(id: KeyId, value: Digest, owner: Owner, scopes: Scopes, until: Option<UnixMillis>) -> Self {
-        Self { owner, scopes, credential: Credential::Key { id, value }, until }
+        Self { owner, scopes, credential: Credential::Key { id, value }, until, only: None }
     }
 
     /// The same, with no scope but those asked for (D-31).
@@ -84,12 +86,44 @@ impl Principal {
         Ok(Self { owner, ..self })
     }
 
-    /// Refuses what needs a scope that is not there (U-1).
+    /// The holder of a ticket that this principal made: for one response of `owner`, until then. `None` if it may not act for that
+    /// owner, or lacks one of the scopes.
+    pub(super) fn for_one(
+        self,
+        owner: Owner,
+        response: LogId,
+        scopes: Scopes,
+        until: UnixMillis,
+    ) -> Option<Self> {
+        let may = self.may_act_for(&owner) && self.scopes.covers(scopes);
+        let until = Some(self.until.map_or(until, |end| end.min(until)));
+        may.then_some(Self { owner, scopes, until, only: Some(response), ..self })
+    }
+
+    /// Whether calls may be made in the name of this owner.
+    pub(super) fn may_act_for(&self, owner: &Owner) -> bool {
+        self.owner == *owner || self.scopes.contains(Scope::ActAs)
+    }
+
+    /// Refuses what needs a scope that is not there (U-1). The holder of a ticket has none.
     ///
     /// # Errors
     /// `insufficient_scope`.
     pub fn require(&self, scope: Scope) -> Result<(), Error> {
+        if self.only.is_none() { self.require_for_one(scope) } else { Err(lacks(scope)) }
+    }
+
+    /// The same for a call about one response, which [`Self::may_see`] will be asked about: a ticket will do.
+    ///
+    /// # Errors
+    /// `insufficient_scope`.
+    pub fn require_for_one(&self, scope: Scope) -> Result<(), Error> {
         if self.scopes.contains(scope) { Ok(()) } else { Err(lacks(scope)) }
+    }
+
+    /// Whether a response of this owner is there for the principal (D-30).
+    pub fn may_see(&self, owner: &Owner, response: LogId) -> bool {
+        self.owner == *owner && self.only.is_none_or(|only| only == response)
     }
 
     /// The tenant the call acts for.

@@ -14,8 +14,8 @@ pub(super) const KEYS: &str = "key/";
 /// What the names of the records of users begin with; the name follows.
 pub(super) const USERS: &str = "user/";
 
-/// The version of the form.
-const VERSION: u8 = 1;
+/// The version of every form.
+pub(super) const VERSION: u8 = 1;
 
 /// The name of the record of a key.
 pub(super) fn key_name(id: KeyId) -> String {
@@ -55,6 +55,11 @@ impl KeyRecord {
     /// Whether the key can be used at all.
     pub(super) fn is_live(&self, now: UnixMillis) -> bool {
         !self.disabled && self.expires_at.is_none_or(|at| now < at)
+    }
+
+    /// The digests of its values, good or not: the one in use first.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Digest> {
+        std::iter::once(&self.value).chain(self.previous.as_ref().map(|previous| &previous.value))
     }
 
     /// When this value of the key ends by itself (`Some(None)` = never), or `None` if it is not good now.
@@ -159,20 +164,20 @@ impl UserRecord {
     }
 }
 
-fn check_version(version: u8) -> Result<(), Malformed> {
+pub(super) fn check_version(version: u8) -> Result<(), Malformed> {
     if version == VERSION { Ok(()) } else { Err(malformed("version")) }
 }
 
-fn malformed(what: &str) -> Malformed {
+pub(super) fn malformed(what: &str) -> Malformed {
     Malformed(what.to_owned())
 }
 
-fn json<T: Serialize>(form: &T) -> Bytes {
+pub(super) fn json<T: Serialize>(form: &T) -> Bytes {
     // Structures of numbers and strings: there is nothing that JSON could not express.
     serde_json::to_vec(form).unwrap_or_default().into()
 }
 
-fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Malformed> {
+pub(super) fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Malformed> {
     serde_json::from_slice(bytes).map_err(|error| Malformed(error.to_string()))
 }
 

@@ -1,5 +1,8 @@
 //! Keys, users and access over the store in memory.
 
+mod streams;
+mod tickets;
+
 use std::sync::Arc;
 use std::time::Duration;
 

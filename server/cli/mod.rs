@@ -7,9 +7,12 @@ mod manage;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use tidemark_store::Owner;
 
 use crate::app::Gateway;
 use crate::config::Overrides;
+use crate::operator::{Form, Selection};
+use crate::runs::ResponseId;
 
 pub use manage::{
     CreateKey, KEY_ENV, KeysCommand, ListKeys, ListUsers, OneKey, OneUser, RotateKey, SERVER_ENV,
@@ -27,7 +30,7 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// The command line or the settings are wrong; nothing was started.
     pub const USAGE: u8 = 2;
-    /// The store could not be opened or rebuilt, or it failed while the process was running (D-24).
+    /// The store could not be opened or read, something is wrong with it, or it failed while the process was running (D-24).
     pub const STORE: u8 = 3;
 }
 
@@ -145,19 +148,82 @@ pub enum ConfigCommand {
 /// `store …`
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
+    /// Say how much it holds.
+    Stats(Look),
+    /// Read all of it, compare the index with the log, and say what is wrong. Exit code 3 if something is.
+    Check(Look),
+    /// Write responses as JSON: a line for each, and one for each of its events.
+    Export(Export),
     /// Throw the index away and make it anew from the log.
-    Rebuild(Rebuild),
+    Rebuild(Look),
 }
 
-/// Flags of `store rebuild`.
+/// Flags of `store stats`, `store check` and `store rebuild`.
 #[derive(Args, Clone, Debug)]
-pub struct Rebuild {
+pub struct Look {
+    /// Where the store is.
+    #[command(flatten)]
+    pub place: Place,
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Look {
+    /// Who reads the result.
+    pub fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::Text }
+    }
+}
+
+/// Flags of `store export`.
+#[derive(Args, Clone, Debug)]
+pub struct Export {
+    /// Where the store is.
+    #[command(flatten)]
+    pub place: Place,
+    /// Only the responses of this owner, the newest first.
+    #[arg(long, value_name = "NAME", value_parser = owner, conflicts_with = "id")]
+    owner: Option<Owner>,
+    /// Only this response.
+    #[arg(long, value_name = "ID")]
+    id: Option<ResponseId>,
+    /// Write to this file, which must not be there yet, instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+impl Export {
+    /// Which responses are asked for.
+    pub fn selection(&self) -> Selection {
+        match (&self.owner, self.id) {
+            (Some(owner), _) => Selection::OfOwner(owner.clone()),
+            (None, Some(id)) => Selection::One(id),
+            (None, None) => Selection::All,
+        }
+    }
+}
+
+fn owner(name: &str) -> Result<Owner, &'static str> {
+    Owner::new(name).ok_or("an owner has 1 to 256 visible ASCII characters")
+}
+
+/// Where a store is.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
     /// Which settings to read.
     #[command(flatten)]
     pub file: ConfigFile,
     /// Directory of the store.
     #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<String>,
+    data_dir: Option<String>,
+}
+
+impl Place {
+    /// The flags that stand over the settings file.
+    pub fn overrides(&self) -> Overrides {
+        Overrides { data_dir: self.data_dir.clone(), ..Overrides::default() }
+    }
 }
 
 /// Which settings to read.
@@ -214,6 +280,22 @@ mod tests {
             parse("store rebuild --data-dir d").unwrap(),
             Command::Store(StoreCommand::Rebuild(_))
         ));
+        let Command::Store(StoreCommand::Check(look)) = parse("store check --json").unwrap() else {
+            panic!()
+        };
+        assert_eq!(look.form(), Form::Json);
+        let selection = |flags: &str| match parse(&format!("store export {flags}")) {
+            Ok(Command::Store(StoreCommand::Export(export))) => export.selection(),
+            other => panic!("{flags}: {other:?}"),
+        };
+        let id = format!("resp_{}", "ab".repeat(16));
+        assert_eq!(selection("--output f"), Selection::All);
+        assert_eq!(selection("--owner a"), Selection::OfOwner(Owner::new("a").unwrap()));
+        assert_eq!(selection(&format!("--id {id}")), Selection::One(id.parse().unwrap()));
+        let both = format!("store export --owner a --id {id}");
+        for wrong in [&both, "store export --id x", "store export --owner \u{e4}", "store stats --owner a"] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), i32::from(exit::USAGE), "{wrong}");
+        }
         for wrong in ["config", "store", "serv", "--lisen x", "--listen x serve", "serve extra"] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), i32::from(exit::USAGE), "{wrong}");
         }

@@ -33,6 +33,9 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Room in a message for what a request body becomes besides its own bytes.
 const MESSAGE_ROOM: u64 = 1 << 20;
 
+/// The highest limit on the number of stored responses.
+const MAX_STORED: u32 = 4_000_000_000;
+
 /// The longest host name, in bytes.
 const MAX_HOST_BYTES: usize = 253;
 
@@ -239,6 +242,11 @@ fn idempotency(section: Section<'_, '_>) -> Option<Idempotency> {
 fn limits(section: Section<'_, '_>) -> Option<Limits> {
     let live = section.count("live", &(1..=1_000_000));
     let live_per_owner = section.per_owner("live_per_owner", &(1..=1_000_000));
+    let stored = section.count_or_off("stored", &(1..=MAX_STORED));
+    let stored_per_owner = section.count_or_off("stored_per_owner", &(1..=MAX_STORED));
+    let bytes = ByteSize::mib(1)..=ByteSize::gib(1 << 20);
+    let stored_bytes = section.size_or_off("stored_bytes", &bytes);
+    let stored_bytes_per_owner = section.size_or_off("stored_bytes_per_owner", &bytes);
     let events_per_response = section.count("events_per_response", &(16..=1_000_000));
     let bytes_per_response = section.size("bytes_per_response", &(ByteSize::kib(16)..=ByteSize::gib(4)));
     let output = section.size("output", &(ByteSize::bytes(1)..=ByteSize::mib(8)));
@@ -251,6 +259,10 @@ fn limits(section: Section<'_, '_>) -> Option<Limits> {
     Some(Limits {
         live: live?,
         live_per_owner: live_per_owner?,
+        stored: stored?,
+        stored_per_owner: stored_per_owner?,
+        stored_bytes: stored_bytes?,
+        stored_bytes_per_owner: stored_bytes_per_owner?,
         events_per_response: events_per_response?,
         bytes_per_response: bytes_per_response?,
         output: output?,
@@ -353,6 +365,10 @@ durability = "always"
 [limits]
 live = 0
 live_per_owner = "none"
+stored = -1
+stored_per_owner = 0
+stored_bytes = 17
+stored_bytes_per_owner = "0MiB"
 output = "1TiB"
 [auth]
 mode = "key"
@@ -376,11 +392,15 @@ kind = "openai"
         server.durability (line 8): must be "sync" or "os", found "always"
         limits.live (line 10): must be 1 to 1000000, found 0
         limits.live_per_owner (line 11): must be a whole number, "auto" or "off", found "none"
-        limits.output (line 12): "1TiB" is no size: write a whole number and B, KiB, MiB or GiB, such as "64MiB"
-        auth.mode (line 14): must be "off" or "keys", found "key"
-        retentoin (line 15): is not a setting; did you mean `retention`?
-        cors.origins (line 18): "https://a.example/path" is no origin: write scheme, host and port as in "https://app.example.com"; must be a list of strings, found a whole number
-        log.level (line 20): "info=loud" is no level: write "info", or levels by target such as "info,tidemark=debug"
+        limits.stored (line 12): must be 1 to 4000000000, found -1
+        limits.stored_per_owner (line 13): must be 1 to 4000000000, found 0
+        limits.stored_bytes (line 14): must be a size such as "64MiB", or "off", found a whole number
+        limits.stored_bytes_per_owner (line 15): must be "1MiB" to "1048576GiB", found "0MiB"
+        limits.output (line 16): "1TiB" is no size: write a whole number and B, KiB, MiB or GiB, such as "64MiB"
+        auth.mode (line 18): must be "off" or "keys", found "key"
+        retentoin (line 19): is not a setting; did you mean `retention`?
+        cors.origins (line 22): "https://a.example/path" is no origin: write scheme, host and port as in "https://app.example.com"; must be a list of strings, found a whole number
+        log.level (line 24): "info=loud" is no level: write "info", or levels by target such as "info,tidemark=debug"
         "#);
     }
 

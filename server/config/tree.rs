@@ -200,6 +200,14 @@ pub struct Limits {
     pub live: NonZeroU32,
     /// Live responses of one owner.
     pub live_per_owner: PerOwner,
+    /// Stored responses in total, live ones too; absent = no limit.
+    pub stored: Option<NonZeroU32>,
+    /// Stored responses of one owner, live ones too; absent = no limit.
+    pub stored_per_owner: Option<NonZeroU32>,
+    /// Bytes of all stored responses; absent = no limit.
+    pub stored_bytes: Option<ByteSize>,
+    /// Bytes of the stored responses of one owner; absent = no limit.
+    pub stored_bytes_per_owner: Option<ByteSize>,
     /// Events kept per response.
     pub events_per_response: NonZeroU32,
     /// Bytes kept per response.

@@ -62,15 +62,17 @@ impl<'t> Section<'_, 't> {
 
     /// A size within bounds.
     pub(super) fn size(&self, key: &'static str, bounds: &RangeInclusive<ByteSize>) -> Option<ByteSize> {
-        let want = "a size such as \"64MiB\"";
-        self.string(key, want, |found| {
-            let size = parse_size(found).ok_or_else(|| {
-                format!(
-                    "{found:?} is no size: write a whole number and B, KiB, MiB or GiB, such as \"64MiB\""
-                )
-            })?;
-            within(size, found, bounds, ToString::to_string)
-        })
+        self.string(key, "a size such as \"64MiB\"", |found| size(found, bounds))
+    }
+
+    /// A size within bounds, or off.
+    pub(super) fn size_or_off(
+        &self,
+        key: &'static str,
+        bounds: &RangeInclusive<ByteSize>,
+    ) -> Option<Option<ByteSize>> {
+        let want = "a size such as \"64MiB\", or \"off\"";
+        self.string(key, want, |found| if found == OFF { Ok(None) } else { size(found, bounds).map(Some) })
     }
 
     /// A whole number within bounds.
@@ -152,6 +154,13 @@ pub(super) fn text<'v>(value: &'v DeValue<'_>, want: &str) -> Result<&'v str, St
     value.as_str().ok_or_else(|| format!("must be {want}, found {}", kind(value)))
 }
 
+fn size(found: &str, bounds: &RangeInclusive<ByteSize>) -> Result<ByteSize, String> {
+    let size = parse_size(found).ok_or_else(|| {
+        format!("{found:?} is no size: write a whole number and B, KiB, MiB or GiB, such as \"64MiB\"")
+    })?;
+    within(size, found, bounds, ToString::to_string)
+}
+
 fn number(value: &DeValue<'_>, bounds: &RangeInclusive<u32>, want: &str) -> Result<NonZeroU32, String> {
     let found = value.as_integer().ok_or_else(|| match value.as_str() {
         Some(found) => format!("must be {want}, found {found:?}"),
@@ -161,6 +170,13 @@ fn number(value: &DeValue<'_>, bounds: &RangeInclusive<u32>, want: &str) -> Resu
     let fits = number.and_then(|number| u32::try_from(number).ok()).filter(|number| bounds.contains(number));
     let refused = || format!("must be {} to {}, found {}", bounds.start(), bounds.end(), found.as_str());
     fits.and_then(NonZeroU32::new).ok_or_else(refused)
+}
+
+fn duration(found: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = parse_duration(found).ok_or_else(|| {
+        format!("{found:?} is no duration: write a whole number and ms, s, m, h or d, such as \"15s\"")
+    })?;
+    within(duration, found, bounds, |bound| spell_duration(*bound))
 }
 
 fn rate(
@@ -174,13 +190,6 @@ fn rate(
     let count = NonZeroU32::new(count).filter(|count| counts.contains(&count.get())).ok_or_else(refused)?;
     let period = within(period, found, periods, |bound| spell_duration(*bound))?;
     Ok(Rate { count, period })
-}
-
-fn duration(found: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
-    let duration = parse_duration(found).ok_or_else(|| {
-        format!("{found:?} is no duration: write a whole number and ms, s, m, h or d, such as \"15s\"")
-    })?;
-    within(duration, found, bounds, |bound| spell_duration(*bound))
 }
 
 fn within<T: PartialOrd>(

@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 
 use crate::auth::{Directory, KeyInfo, KeyQuery, KeyState, NewKey, Scope, Scopes, UserInfo, owner_named};
 use crate::error::Error;
+use crate::grpc::message::timestamp;
 use crate::grpc::principal;
 use crate::grpc::status::status;
 
@@ -154,13 +155,6 @@ fn time(at: &Timestamp) -> Result<UnixMillis, Error> {
         seconds.checked_mul(1000)?.checked_add(u64::try_from(at.nanos / 1_000_000).ok()?)
     });
     millis.map(UnixMillis).ok_or_else(|| Error::invalid("expires_at", "the time is not one after 1970"))
-}
-
-fn timestamp(at: UnixMillis) -> Timestamp {
-    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
-    // Less than a thousand.
-    let nanos = i32::try_from(at.0 % 1000).unwrap_or_default() * 1_000_000;
-    Timestamp { seconds, nanos }
 }
 
 fn shown(info: &KeyInfo) -> v1::Key {

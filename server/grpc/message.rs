@@ -6,6 +6,7 @@ use prost_types::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tidemark_proto::v1::{self, ErrorCode};
+use tidemark_store::UnixMillis;
 
 use crate::backends::Api;
 use crate::error::Error;
@@ -143,6 +144,14 @@ pub(super) fn events(events: Vec<Event>) -> Vec<v1::Event> {
 /// The message of a gap.
 pub(super) fn gap(gap: Gap) -> v1::Gap {
     v1::Gap { from: gap.from.get(), to: gap.to.get() }
+}
+
+/// The message of a time.
+pub(super) fn timestamp(at: UnixMillis) -> Timestamp {
+    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+    // Less than a thousand.
+    let nanos = i32::try_from(at.0 % 1000).unwrap_or_default() * 1_000_000;
+    Timestamp { seconds, nanos }
 }
 
 fn parse(snapshot: &Snapshot) -> Result<Object, Error> {

@@ -4,6 +4,7 @@
 //! never decide anything: who may do what, and what happens then, is decided before and behind it.
 
 mod codec;
+mod guarded;
 mod keys;
 mod message;
 mod models;
@@ -12,6 +13,7 @@ mod routes;
 mod status;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 pub use codec::name_faults;
 pub use keys::Keys;

@@ -6,29 +6,55 @@ use futures_util::{Stream, StreamExt, stream};
 use tidemark_proto::v1::responses_service_server::ResponsesService;
 use tidemark_proto::v1::{
     self, CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest,
-    CreateStreamResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse, ListInputItemsRequest,
-    ListInputItemsResponse, ListRequest, ListResponse, OnGap, Order, ResumeRequest, ResumeResponse, Wait,
+    CreateStreamResponse, CreateTicketRequest, CreateTicketResponse, DeleteRequest, DeleteResponse,
+    GetRequest, GetResponse, ListInputItemsRequest, ListInputItemsResponse, ListRequest, ListResponse, OnGap,
+    Order, ResumeRequest, ResumeResponse, Ticket, Wait,
 };
 use tidemark_store::Seq;
 use tonic::{Request, Response, Status};
 
+use crate::auth::{Access, Principal, TicketOrder};
 use crate::backends::Api;
 use crate::error::Error;
+use crate::grpc::guarded::Guarded;
 use crate::grpc::status::status;
-use crate::grpc::{message, principal};
-use crate::runs::{self, Delivery, InputQuery, Reader, Runs, Wanted};
+use crate::grpc::{message, principal, ticket};
+use crate::runs::{self, Delivery, InputQuery, ResponseId, Runs, Wanted};
 
 /// The service over the responses of this process.
 #[derive(Clone, Debug)]
-pub struct Responses(Runs);
+pub struct Responses {
+    runs: Runs,
+    access: Access,
+}
 
 /// A stream of messages. Dropping it drops the reader behind it.
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Responses {
-    /// The service over these responses.
-    pub fn new(runs: Runs) -> Self {
-        Self(runs)
+    /// The service over these responses, for those who have access.
+    pub fn new(runs: Runs, access: Access) -> Self {
+        Self { runs, access }
+    }
+
+    /// Answers with what was read, unless access was lost meanwhile (O-31).
+    async fn answer<T>(&self, principal: &Principal, read: Result<T, Error>) -> Result<Response<T>, Status> {
+        let answer = match read {
+            Ok(answer) => self.access.check(principal).await.map(|()| answer),
+            Err(error) => Err(error),
+        };
+        answer.map(Response::new).map_err(|error| status(&error))
+    }
+
+    /// The ticket of a response that was made, if one was asked for.
+    async fn ticket(
+        &self,
+        principal: &Principal,
+        id: ResponseId,
+        order: Option<TicketOrder>,
+    ) -> Result<Option<Ticket>, Error> {
+        let Some(order) = order else { return Ok(None) };
+        self.access.mint(principal, id.log(), &order).await.map(|minted| Some(ticket::message(&minted)))
     }
 }
 
@@ -39,16 +65,18 @@ impl ResponsesService for Responses {
 
     async fn create(&self, request: Request<CreateRequest>) -> Result<Response<CreateResponse>, Status> {
         let principal = principal(&request)?;
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let wait = choice::<Wait>(request.wait, "wait")?;
-        let created = self.0.create(&principal, request).await.map_err(|error| status(&error))?;
-        let replayed = created.replayed;
+        let order = ticket::order(&principal, request.ticket.take()).map_err(|error| status(&error))?;
+        let created = self.runs.create(&principal, request).await.map_err(|error| status(&error))?;
+        let (id, replayed) = (created.snapshot.id, created.replayed);
+        let ticket = self.ticket(&principal, id, order).await.map_err(|error| status(&error))?;
         let response = match wait {
-            Wait::Terminal => self.0.wait_terminal(created).await.and_then(message::response_or_error),
+            Wait::Terminal => self.runs.wait_terminal(created).await.and_then(message::response_or_error),
             Wait::None | Wait::Unspecified => message::response(created.snapshot),
         };
-        let response = response.map_err(|error| status(&error))?;
-        Ok(Response::new(CreateResponse { response: Some(response), replayed }))
+        let answer = response.map(|response| CreateResponse { response: Some(response), replayed, ticket });
+        self.answer(&principal, answer).await
     }
 
     async fn create_stream(
@@ -57,26 +85,30 @@ impl ResponsesService for Responses {
     ) -> Result<Response<Self::CreateStreamStream>, Status> {
         let principal = principal(&request)?;
         let CreateStreamRequest { create, after } = request.into_inner();
-        let create =
+        let mut create =
             create.ok_or_else(|| status(&Error::invalid("create", "create is required: what to create")))?;
         if after.is_some() && create.idempotency_key.is_none() {
             let text = "after needs create.idempotency_key: only a repeat can have read something";
             return Err(status(&Error::invalid("after", text)));
         }
-        let created = self.0.create(&principal, create).await.map_err(|error| status(&error))?;
+        let order = ticket::order(&principal, create.ticket.take()).map_err(|error| status(&error))?;
+        let created = self.runs.create(&principal, create).await.map_err(|error| status(&error))?;
+        let (id, name) = (created.snapshot.id, created.snapshot.public_id());
         let name = CreateStreamResponse {
-            id: created.snapshot.public_id(),
+            id: name,
             events: Vec::new(),
             committed: created.snapshot.head.frontier.committed.get(),
             replayed: created.replayed,
+            ticket: self.ticket(&principal, id, order).await.map_err(|error| status(&error))?,
         };
         let created = created.after(after.map(Seq::new));
-        let reader = self.0.read(created).await.map_err(|error| status(&error))?;
+        let reader = self.runs.read(created).await.map_err(|error| status(&error))?;
+        let guarded = Guarded::new(reader, self.access.clone(), principal).await?;
         if after.is_none() {
-            return Ok(Response::new(Box::pin(created_parts(reader, name))));
+            return Ok(Response::new(Box::pin(created_parts(guarded, name))));
         }
         // Behind a position there may be nothing for long, or ever: the response is named at once.
-        let messages = created_parts(reader, CreateStreamResponse::default());
+        let messages = created_parts(guarded, CreateStreamResponse::default());
         Ok(Response::new(Box::pin(stream::iter([Ok(name)]).chain(messages))))
     }
 
@@ -84,18 +116,18 @@ impl ResponsesService for Responses {
         let principal = principal(&request)?;
         let request = request.get_ref();
         let response =
-            self.0.get(&principal, wanted(&request.id, request.api)?).await.and_then(message::response);
-        let response = response.map_err(|error| status(&error))?;
-        Ok(Response::new(GetResponse { response: Some(response) }))
+            self.runs.get(&principal, wanted(&request.id, request.api)?).await.and_then(message::response);
+        let answer = response.map(|response| GetResponse { response: Some(response) });
+        self.answer(&principal, answer).await
     }
 
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
         let principal = principal(&request)?;
         let request = request.get_ref();
         let response =
-            self.0.cancel(&principal, wanted(&request.id, request.api)?).await.and_then(message::response);
-        let response = response.map_err(|error| status(&error))?;
-        Ok(Response::new(CancelResponse { response: Some(response) }))
+            self.runs.cancel(&principal, wanted(&request.id, request.api)?).await.and_then(message::response);
+        let answer = response.map(|response| CancelResponse { response: Some(response) });
+        self.answer(&principal, answer).await
     }
 
     async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
@@ -105,11 +137,12 @@ impl ResponsesService for Responses {
             OnGap::Earliest => runs::OnGap::Earliest,
             OnGap::Fail | OnGap::Unspecified => runs::OnGap::Fail,
         };
-        let reader = self.0.attach(&principal, wanted(&id, api)?, after.map(Seq::new), on_gap).await;
+        let reader = self.runs.attach(&principal, wanted(&id, api)?, after.map(Seq::new), on_gap).await;
         let reader = reader.map_err(|error| status(&error))?;
-        let messages = stream::unfold(reader, async |mut reader| {
-            let result = next(&mut reader).await?;
-            Some((result.map(resumed_part), reader))
+        let guarded = Guarded::new(reader, self.access.clone(), principal).await?;
+        let messages = stream::unfold(guarded, async |mut guarded| {
+            let result = guarded.next().await?;
+            Some((result.map(resumed_part), guarded))
         });
         Ok(Response::new(Box::pin(messages)))
     }
@@ -117,7 +150,7 @@ impl ResponsesService for Responses {
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
         let principal = principal(&request)?;
         let request = request.get_ref();
-        let deleted = self.0.delete(&principal, wanted(&request.id, request.api)?).await;
+        let deleted = self.runs.delete(&principal, wanted(&request.id, request.api)?).await;
         let id = deleted.map_err(|error| status(&error))?;
         Ok(Response::new(DeleteResponse { id }))
     }
@@ -125,9 +158,12 @@ impl ResponsesService for Responses {
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let principal = principal(&request)?;
         let ListRequest { page_size, page_token, api } = request.get_ref();
-        let page =
-            self.0.list(&principal, api_of(*api)?, *page_size, page_token).await.and_then(message::responses);
-        page.map(Response::new).map_err(|error| status(&error))
+        let page = self
+            .runs
+            .list(&principal, api_of(*api)?, *page_size, page_token)
+            .await
+            .and_then(message::responses);
+        self.answer(&principal, page).await
     }
 
     async fn list_input_items(
@@ -141,30 +177,38 @@ impl ResponsesService for Responses {
             Order::Desc | Order::Unspecified => runs::Order::Descending,
         };
         let query = InputQuery { page_size: *page_size, order, after };
-        let page = self.0.input_items(&principal, id, query).await.map_err(|error| status(&error))?;
-        Ok(Response::new(message::input_items(page)))
+        let page = self.runs.input_items(&principal, id, query).await.map(message::input_items);
+        self.answer(&principal, page).await
     }
-}
 
-/// The next item of a stream over `reader`.
-async fn next(reader: &mut Reader) -> Option<Result<Delivery, Status>> {
-    reader.next().await.map_err(|error| status(&error)).transpose()
+    async fn create_ticket(
+        &self,
+        request: Request<CreateTicketRequest>,
+    ) -> Result<Response<CreateTicketResponse>, Status> {
+        let principal = principal(&request)?;
+        let CreateTicketRequest { id, order } = request.into_inner();
+        let order =
+            ticket::order(&principal, Some(order.unwrap_or_default())).map_err(|error| status(&error))?;
+        let found = self.runs.locate(&principal, &id).await.map_err(|error| status(&error))?;
+        let ticket = self.ticket(&principal, found, order).await;
+        self.answer(&principal, ticket.map(|ticket| CreateTicketResponse { ticket })).await
+    }
 }
 
 /// The messages of a created stream; the first one is `name` with its events.
 fn created_parts(
-    reader: Reader,
+    guarded: Guarded,
     name: CreateStreamResponse,
 ) -> impl Stream<Item = Result<CreateStreamResponse, Status>> + Send {
-    stream::unfold((reader, name), async |(mut reader, name)| {
-        let message = next(&mut reader).await?.map(|delivery| {
+    stream::unfold((guarded, name), async |(mut guarded, name)| {
+        let message = guarded.next().await?.map(|delivery| {
             let (events, committed) = match delivery {
                 Delivery::Events { events, committed, gap: _ } => (message::events(events), committed),
                 Delivery::Heartbeat { committed } => (Vec::new(), committed),
             };
             CreateStreamResponse { events, committed: committed.get(), ..name }
         });
-        Some((message, (reader, CreateStreamResponse::default())))
+        Some((message, (guarded, CreateStreamResponse::default())))
     })
 }
 

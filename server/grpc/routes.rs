@@ -14,7 +14,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::{Builder, Error};
 
-use crate::auth::Directory;
+use crate::auth::{Access, Directory};
 use crate::grpc::{Keys, Models, Responses};
 use crate::runs::Runs;
 
@@ -66,13 +66,15 @@ pub struct Services {
     pub runs: Runs,
     /// The keys and users.
     pub directory: Directory,
+    /// The check of access.
+    pub access: Access,
 }
 
 /// The services of the contract with the message limits of D-7, for a listener or for a client in the same process.
 pub fn contract(services: Services) -> Routes {
-    let Services { runs, directory } = services;
+    let Services { runs, directory, access } = services;
     keys(directory)
-        .add_service(limited!(ResponsesServiceServer::new(Responses::new(runs.clone()))))
+        .add_service(limited!(ResponsesServiceServer::new(Responses::new(runs.clone(), access))))
         .add_service(limited!(ModelsServiceServer::new(Models::new(runs))))
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tidemark_proto::errors::{DOMAIN, Retry};
 use tidemark_proto::names::detail;
 use tidemark_proto::v1::ErrorCode;
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::error::Error;
@@ -38,7 +38,8 @@ pub fn status(error: &Error) -> Status {
     if let Some(param) = error.param() {
         details.add_bad_request_violation(param, error.message());
     }
-    Status::with_error_details(row.grpc, error.message(), details)
+    let grpc = if error.is_of_dead_credential() { Code::Unauthenticated } else { row.grpc };
+    Status::with_error_details(grpc, error.message(), details)
 }
 
 /// The status of a call that came without a principal: the listener let it through by mistake, so it is refused (D-34).

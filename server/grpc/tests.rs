@@ -11,17 +11,17 @@ use tidemark_proto::v1::models_service_server::ModelsService;
 use tidemark_proto::v1::responses_service_server::ResponsesService;
 use tidemark_proto::v1::users_service_server::UsersService;
 use tidemark_proto::v1::{
-    AddUserRequest, CancelRequest, CreateKeyRequest, CreateRequest, CreateStreamRequest, DeleteKeyRequest,
-    DeleteRequest, DisableKeyRequest, DisableUserRequest, EnableKeyRequest, ErrorCode, GetRequest,
-    ListInputItemsRequest, ListKeysRequest, ListModelsRequest, ListRequest, ListUsersRequest, OnGap, Order,
-    ResumeRequest, RotateKeyRequest, Status as State, Wait,
+    AddUserRequest, CancelRequest, CreateKeyRequest, CreateRequest, CreateStreamRequest, CreateTicketRequest,
+    DeleteKeyRequest, DeleteRequest, DisableKeyRequest, DisableUserRequest, EnableKeyRequest, ErrorCode,
+    GetRequest, ListInputItemsRequest, ListKeysRequest, ListModelsRequest, ListRequest, ListUsersRequest,
+    OnGap, Order, ResumeRequest, RotateKeyRequest, Status as State, Wait,
 };
 use tidemark_store::memory::MemoryStore;
 use tidemark_store::{Caps, Owner};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::auth::{Directory, Principal};
+use crate::auth::{Access, Directory, Mode, Principal};
 use crate::backends::{Step, Usage};
 use crate::error::Error;
 use crate::grpc::{Keys, Models, Responses, Services, methods, routes};
@@ -44,7 +44,12 @@ fn runs(acts: impl IntoIterator<Item = Act>) -> Runs {
 }
 
 fn service(acts: impl IntoIterator<Item = Act>) -> Responses {
-    Responses::new(runs(acts))
+    Responses::new(runs(acts), access())
+}
+
+/// While everybody may call: a listener that lets callers in by keys is tested where the listener is.
+fn access() -> Access {
+    Access::new(Mode::Off, directory())
 }
 
 fn directory() -> Directory {
@@ -93,6 +98,7 @@ async fn every_method_refuses_a_call_without_a_principal() {
         responses.delete(Request::new(DeleteRequest::default())).await.map(drop),
         responses.list(Request::new(ListRequest::default())).await.map(drop),
         responses.list_input_items(Request::new(ListInputItemsRequest::default())).await.map(drop),
+        responses.create_ticket(Request::new(CreateTicketRequest::default())).await.map(drop),
         Models::new(runs([])).list_models(Request::new(ListModelsRequest {})).await.map(drop),
         keys().create_key(Request::new(CreateKeyRequest::default())).await.map(drop),
         keys().list_keys(Request::new(ListKeysRequest::default())).await.map(drop),
@@ -286,5 +292,5 @@ async fn a_call_that_is_dropped_no_longer_counts_as_a_reader() {
 async fn the_models_and_all_services_are_there() {
     let list = Models::new(runs([])).list_models(call(ListModelsRequest {})).await.unwrap().into_inner();
     assert_eq!((list.models[0].id.as_str(), list.models[0].owned_by.as_str()), ("m", "script"));
-    assert!(routes(Services { runs: runs([]), directory: directory() }).await.is_ok());
+    assert!(routes(Services { runs: runs([]), directory: directory(), access: access() }).await.is_ok());
 }

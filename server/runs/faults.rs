@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidemark_proto::v1::ErrorCode;
-use tidemark_store::{Lost, ReadError, WriteError};
+use tidemark_store::{Full, Lost, ReadError, WriteError};
 
 use crate::error::Error;
 use crate::runs::id::ResponseId;
@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// When to try again while the process is replaced.
 const AFTER_RESTART: Duration = Duration::from_secs(5);
 
-/// When to try again while the disk is full: the sweeper or an operator must make room.
+/// When to try again while the disk or a quota of what is stored is full: the sweeper or an operator must make room.
 const AFTER_SWEEP: Duration = Duration::from_secs(60);
 
 /// Unknown, foreign, expired and malformed ids: the same bytes (D-30).
@@ -68,6 +68,21 @@ pub(super) fn quota_exceeded() -> Error {
     Error::new(ErrorCode::QuotaExceeded, "too many of your responses are running").with_retry_after(SOON)
 }
 
+/// What an owner, or all of them, may store is used up (D-18).
+fn stored_full(full: Full) -> Error {
+    let (code, text) = match full {
+        Full::OwnerLogs => {
+            (ErrorCode::QuotaExceeded, "as many of your responses are stored as may be; delete some")
+        }
+        Full::OwnerBytes => {
+            (ErrorCode::QuotaExceeded, "your stored responses are as large as they may be; delete some")
+        }
+        Full::Logs => (ErrorCode::Overloaded, "the gateway stores as many responses as it may"),
+        Full::Bytes => (ErrorCode::Overloaded, "the gateway stores as many bytes of responses as it may"),
+    };
+    Error::new(code, text).with_retry_after(AFTER_SWEEP)
+}
+
 pub(super) fn storage_full() -> Error {
     Error::new(ErrorCode::StorageFull, "the disk of the gateway is almost full").with_retry_after(AFTER_SWEEP)
 }
@@ -113,6 +128,7 @@ pub(super) fn of_read(id: ResponseId, error: ReadError) -> Error {
 pub(super) fn of_write(error: WriteError) -> Error {
     match error {
         WriteError::NotFound => not_found(),
+        WriteError::Full(full) => stored_full(full),
         WriteError::Poisoned(reason) => poisoned(&reason),
         other => Error::internal(other),
     }

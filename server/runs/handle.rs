@@ -186,6 +186,14 @@ impl Runs {
         self.snapshot(found).await
     }
 
+    /// The id of a response that the caller may see.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn locate(&self, principal: &Principal, id: &str) -> Result<ResponseId, Error> {
+        Ok(self.look_up(principal, id.into()).await?.id)
+    }
+
     /// Stops a running response, foreground or background (D-13); a finished one is returned unchanged. Returns when the
     /// terminal event is durable.
     ///
@@ -329,7 +337,7 @@ impl Runs {
         let head = self.0.store.head(log).await.map_err(Error::internal)?;
         let now = self.0.clock.now();
         let visible = |head: &Head| {
-            head.owner == *principal.owner()
+            principal.may_see(&head.owner, log)
                 && !head.frontier.gone
                 && head.expires_at.is_none_or(|at| at > now)
         };

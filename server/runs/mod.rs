@@ -56,6 +56,6 @@ pub use input::{InputItem, InputPage, InputQuery, Order};
 pub use list::ResponsePage;
 pub use models::Models;
 pub use options::{OnRepeat, OnRestart, Options, Retention};
-pub use reader::{Delivery, Gap, HEARTBEAT, OnGap, Reader};
+pub use reader::{Delivery, Gap, HEARTBEAT, OnGap, Reader, events_of};
 pub use request::MAX_INPUT_CHARS;
 pub use status::{Cancelled, Incomplete, Status};

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_store::{Batch, Head, Lost, ReadError, ReadLimit, Seq, Tail};
+use tidemark_store::{Batch, Entry, Head, Lost, ReadError, ReadLimit, Seq, Tail};
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -225,4 +225,16 @@ impl Reader {
         self.position = Position { after: Some(to), exact: true };
         Ok(())
     }
+}
+
+/// All events of an entry of a response's log, for whoever reads the log itself.
+///
+/// # Errors
+/// `internal` if the entry is none of ours.
+pub fn events_of(entry: &Entry) -> Result<Vec<Event>, Error> {
+    let start = Position { after: None, exact: true };
+    compact::events(entry, start).map_err(|refusal| match refusal {
+        Refusal::Inside => Error::internal("the start of an entry lies inside of it"),
+        Refusal::Broken(error) => error,
+    })
 }

@@ -204,7 +204,10 @@ mod tests {
     fn every_rest_route_becomes_calls_of_the_table_that_need_the_same() {
         for route in tidemark_bridge::ROUTES {
             let needs: Vec<_> = route.calls.iter().map(|call| methods::need(call)).collect();
-            assert!(needs.iter().all(|need| matches!(need, Some(Need::Scope(_)))), "{route:?} {needs:?}");
+            assert!(
+                needs.iter().all(|need| matches!(need, Some(Need::Scope(_) | Need::ScopeOrTicket(_)))),
+                "{route:?} {needs:?}"
+            );
             assert!(needs.windows(2).all(|pair| pair[0] == pair[1]), "{route:?} {needs:?}");
         }
     }

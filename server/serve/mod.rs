@@ -16,6 +16,7 @@ mod io;
 mod listener;
 mod origin;
 mod panics;
+mod query_ticket;
 mod quota;
 mod refusal;
 mod request_id;

@@ -8,7 +8,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use http::{HeaderName, HeaderValue, Method};
-use tidemark_proto::names::{IDEMPOTENCY_REPLAYED, REQUEST_ID, RESPONSE_ID, RETRY_AFTER_MS};
+use tidemark_proto::names::{IDEMPOTENCY_REPLAYED, REQUEST_ID, RESPONSE_ID, RETRY_AFTER_MS, TICKET};
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 use tower::ServiceExt;
@@ -20,16 +20,17 @@ use super::gate::Gate;
 use super::origin::{Visitors, guard};
 use super::refusal::{Surface, no_such_method};
 use super::request_id::{RequestIds, assign};
-use super::{headers, identity, panics, quota};
+use super::{headers, identity, panics, query_ticket, quota};
 use crate::grpc::name_faults;
 
 /// What a page of another origin may read of a reply, besides what every page may.
-const EXPOSED: [&str; 8] = [
+const EXPOSED: [&str; 9] = [
     "grpc-status",
     "grpc-message",
     "grpc-status-details-bin",
     REQUEST_ID,
     RESPONSE_ID,
+    TICKET,
     IDEMPOTENCY_REPLAYED,
     "retry-after",
     RETRY_AFTER_MS,
@@ -54,7 +55,7 @@ pub struct Options {
 /// answered here.
 ///
 /// From the outside in (U-24): request id, headers of every reply, client address, log line, host and origin, CORS, panics,
-/// principal, quota, scope, routes.
+/// ticket of the URL, principal, quota, scope, routes.
 pub fn app(grpc: Routes, rest: Router, gate: &Gate, options: &Options) -> Router {
     // grpc-web is laid over the gRPC routes alone: over HTTP/1.1 it refuses every other call.
     let grpc = grpc.into_axum_router().reset_fallback();
@@ -75,7 +76,8 @@ pub fn rest(rest: Router, options: &Options) -> Router {
 
 /// The layers before it is known who is calling.
 fn outer(routes: Router, options: &Options) -> Router {
-    let routes = with_cors(routes.layer(from_fn(panics::contain)), &options.origins);
+    let routes = routes.layer(from_fn(query_ticket::take)).layer(from_fn(panics::contain));
+    let routes = with_cors(routes, &options.origins);
     let guarded = match &options.visitors {
         Some(visitors) => routes.layer(from_fn_with_state(visitors.clone(), guard)),
         None => routes,

@@ -210,6 +210,8 @@ impl Figures {
             Some(&Unit::Bytes),
             usage.index_lag_bytes,
         )?;
+        page.level("stored_responses", "Responses that are stored", None, usage.kept.logs)?;
+        page.level("stored", "What they keep, requests and events", Some(&Unit::Bytes), usage.kept.bytes)?;
         page.level("logs_in_memory", "Logs that memory holds", None, usage.logs_in_memory)?;
         match store.free_bytes() {
             Some(free) => page.level("free", "What the disk has left for new data", Some(&Unit::Bytes), free),

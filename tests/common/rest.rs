@@ -160,6 +160,11 @@ impl Client {
         Self { owner: Some(owner), ..self.clone() }
     }
 
+    /// The same for another address.
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
     pub fn with_key(&self, key: &str) -> Self {
         Self { key: Some(key.to_owned()), ..self.clone() }
     }

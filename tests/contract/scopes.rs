@@ -14,6 +14,7 @@ fn row(path: &str, need: Need) -> String {
         Need::Nothing => "no credential".to_owned(),
         Need::Credential => "any credential".to_owned(),
         Need::Scope(scope) => format!("`{scope}`"),
+        Need::ScopeOrTicket(scope) => format!("`{scope}`, or a ticket"),
     };
     format!("| `{}` | {} | {need} |", path.trim_start_matches('/'), routes.join(", "))
 }

@@ -2,7 +2,8 @@
 //!
 //! Every round streams to many readers, kills the server at a random moment and starts it again. Then every event that any client
 //! ever got must be there with its number and its bytes, numbers must be dense, and every response must have ended with one
-//! terminal event; and a create that is sent again finds what it began. `TIDEMARK_ROUNDS` sets the number of rounds, `TIDEMARK_SEED` repeats one run.
+//! terminal event; and a create that is sent again finds what it began. Before each start `tidemark store check` must find nothing
+//! wrong. `TIDEMARK_ROUNDS` sets the number of rounds, `TIDEMARK_SEED` repeats one run.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used, reason = "tests")]
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use common::model::{Ended, Random, Seen, rounds};
 use common::rest::{Client, Frame, Stream};
-use common::server::Server;
+use common::server::{Server, tidemark};
 use serde_json::json;
 
 /// How many responses stream at once.
@@ -103,6 +104,13 @@ async fn keyed(client: Client, key: String) -> Vec<Frame> {
     frames
 }
 
+/// What is left can be read, and the index and its counts fit it.
+fn check_store(server: &Server) {
+    let dir = server.data_dir();
+    let checked = tidemark(["store", "check", "--data-dir", dir.to_str().unwrap()]);
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
 async fn run(durability: &str) {
     let mut random = Random::seeded();
     let mut server = Server::start(&format!("[server]\ndurability = \"{durability}\"\n"));
@@ -118,6 +126,7 @@ async fn run(durability: &str) {
         for reader in readers {
             reader.await.unwrap();
         }
+        check_store(&server);
         server.restart();
         ended.check(&Client::new(&server.url()), &seen).await;
         println!("{durability} round {round}: {} responses whole", ended.count());

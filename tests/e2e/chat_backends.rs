@@ -1,6 +1,6 @@
 //! Chats on each kind of backend: what passes through, what is translated, and what a backend does wrong (D-27, D-29, R-29, R-31).
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::chats::{PATH, chat, chat_with, chunks, post, reply_and_id, resume, stream, streamed, text_of};

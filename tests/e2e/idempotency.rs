@@ -254,3 +254,35 @@ async fn a_key_is_good_after_a_restart_and_free_after_a_delete() {
     assert_ne!(second["id"], first["id"]);
     assert_eq!(Client::json(keyed(&client, &ask("demo"))).await, (200, second));
 }
+
+#[tokio::test]
+async fn check_15_neither_a_crash_nor_a_cancel_makes_a_retry_wait() {
+    let mut stage = Stage::with("m", vec![chunk("a"), Act::HangForever]).await;
+    let mut body = ask("m");
+    body["background"] = true.into();
+    let create = async |client: &Client| {
+        let reply = keyed(client, &body).send().await.unwrap();
+        assert_eq!(reply.status(), 200);
+        reply.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let id = create(&stage.client).await;
+    until("there is output", async || (!text_of(&stage.client.snapshot(&id).await).is_empty()).then_some(()))
+        .await;
+    stage.server.kill();
+    stage.server.restart();
+    stage.client = Client::new(&stage.server.url());
+    assert_eq!(create(&stage.client).await, id, "with output, the failed response is the answer");
+    let cancelled = json!({"model": "m", "input": "another", "background": true});
+    let ask_again = async || {
+        let request = stage.client.post("/v1/responses", &cancelled).header("idempotency-key", "another");
+        let reply = request.send().await.unwrap();
+        assert_eq!(reply.status(), 200);
+        reply.json::<Value>().await.unwrap()
+    };
+    let first = ask_again().await;
+    stage.client.cancel(first["id"].as_str().unwrap()).await;
+    let again = ask_again().await;
+    let same = again["id"] == first["id"];
+    assert!(!same || again["status"] == "cancelled", "it is the one that was stopped, or a new one: {again}");
+    stage.client.cancel(again["id"].as_str().unwrap()).await;
+}

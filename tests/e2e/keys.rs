@@ -15,57 +15,67 @@ use crate::grpc::responses;
 use crate::setup::{paced, until};
 
 /// The operator's secret.
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// An id that nobody has.
-const UNKNOWN: &str = "resp_00000000000000000000000000000000";
+pub(crate) const UNKNOWN: &str = "resp_00000000000000000000000000000000";
 
 /// A gateway that asks for credentials, and a client with the operator's.
-struct Gate {
-    server: Server,
-    anybody: Client,
-    operator: Client,
+pub(crate) struct Gate {
+    pub(crate) server: Server,
+    pub(crate) anybody: Client,
+    pub(crate) operator: Client,
     _dir: tempfile::TempDir,
 }
 
 /// A key that was made.
-struct Made {
-    id: String,
-    key: String,
+pub(crate) struct Made {
+    pub(crate) id: String,
+    pub(crate) key: String,
 }
 
 impl Gate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        Self::with_settings("")
+    }
+
+    /// The same with more settings.
+    pub(crate) fn with_settings(settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         fs::write(&file, format!("{SECRET}\n")).unwrap();
-        let server = Server::start(&format!("[auth]\nmode = \"keys\"\noperator_secret_file = {file:?}\n"));
+        let server =
+            Server::start(&format!("{settings}\n[auth]\nmode = \"keys\"\noperator_secret_file = {file:?}\n"));
         let anybody = Client::new(&server.url());
         Self { operator: anybody.with_key(SECRET), server, anybody, _dir: dir }
     }
 
-    async fn make(&self, body: &Value) -> Made {
+    pub(crate) async fn make(&self, body: &Value) -> Made {
         let (status, made) = Client::json(self.operator.post("/v1/keys", body)).await;
         assert_eq!(status, 200, "{made}");
         let text = |field: &str| made[field].as_str().unwrap().to_owned();
         Made { id: text("id"), key: text("key") }
     }
 
-    async fn key(&self, owner: &str, scopes: &[&str]) -> Made {
+    pub(crate) async fn key(&self, owner: &str, scopes: &[&str]) -> Made {
         self.make(&json!({"owner": owner, "scopes": scopes})).await
     }
 
     /// A client with a key of this owner that may do what an application does.
-    async fn user(&self, owner: &str) -> Client {
+    pub(crate) async fn user(&self, owner: &str) -> Client {
         self.with(&self.key(owner, &["responses.read", "responses.write", "models.read"]).await)
     }
 
-    fn with(&self, made: &Made) -> Client {
+    pub(crate) fn with(&self, made: &Made) -> Client {
         self.anybody.with_key(&made.key)
     }
 
+    pub(crate) fn with_ticket(&self, ticket: &str) -> Client {
+        self.anybody.with_key(ticket)
+    }
+
     /// What becomes of a key: `POST /v1/keys/{id}/{what}`.
-    async fn change(&self, made: &Made, what: &str) -> Value {
+    pub(crate) async fn change(&self, made: &Made, what: &str) -> Value {
         let path = format!("/v1/keys/{}/{what}", made.id);
         let (status, key) = Client::json(self.operator.request(reqwest::Method::POST, &path)).await;
         assert_eq!(status, 200, "{key}");
@@ -73,11 +83,11 @@ impl Gate {
     }
 }
 
-fn code(reply: &Value) -> &str {
+pub(crate) fn code(reply: &Value) -> &str {
     reply["error"]["code"].as_str().unwrap()
 }
 
-fn with_bearer<T>(message: T, key: &str) -> Request<T> {
+pub(crate) fn with_bearer<T>(message: T, key: &str) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
     request.metadata_mut().insert(REQUEST_ID, "the-same".parse().unwrap());
@@ -85,7 +95,7 @@ fn with_bearer<T>(message: T, key: &str) -> Request<T> {
 }
 
 /// A refusal as bytes, the date left out.
-fn status_bytes(status: &Status) -> String {
+pub(crate) fn status_bytes(status: &Status) -> String {
     let mut metadata: MetadataMap = status.metadata().clone();
     metadata.remove("date");
     format!("{:?} {:?} {:?} {:?}", status.code(), status.message(), status.details(), metadata)

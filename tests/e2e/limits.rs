@@ -141,6 +141,36 @@ async fn check_11_readers_that_stall_cost_little_memory_and_are_cut_off() {
 }
 
 #[tokio::test]
+async fn what_is_stored_is_bounded_also_after_kill_nine() {
+    for (limit, status, code) in
+        [("stored = 3", 503, "overloaded"), ("stored_per_owner = 3", 429, "quota_exceeded")]
+    {
+        let (mut server, mut client) = demo(&format!("[limits]\n{limit}\n"));
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.push(client.background(paced(3, 0)).await);
+        }
+        for _ in 0..2 {
+            let reply = client.post("/v1/responses", &paced(1, 0)).send().await.unwrap();
+            assert_eq!(reply.status(), status, "{limit}");
+            let wait: u64 = reply.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+            assert!(wait >= 1);
+            assert_eq!(reply.json::<Value>().await.unwrap()["error"]["code"], code);
+            server.kill();
+            server.restart();
+            client = Client::new(&server.url());
+        }
+        let delete = client.request(reqwest::Method::DELETE, &format!("/v1/responses/{}", ids[0]));
+        assert_eq!(Client::json(delete).await.0, 200);
+        assert_eq!(
+            Client::json(client.post("/v1/responses", &paced(1, 0))).await.0,
+            200,
+            "there is room again"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_that_is_full_says_when_to_come_again() {
     for (limit, status, code) in
         [("live = 1", 503, "overloaded"), ("live_per_owner = 1", 429, "quota_exceeded")]

@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
 mod bad_backends;
 mod bad_requests;
 mod bridge;
@@ -23,6 +24,7 @@ mod keys_command;
 mod limits;
 mod lockout;
 mod long;
+mod matrix;
 mod owners;
 mod rates;
 mod readers;
@@ -31,3 +33,6 @@ mod resumes;
 mod setup;
 mod shutdown;
 mod storage;
+mod store_commands;
+mod tenants;
+mod tickets;

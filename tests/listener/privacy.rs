@@ -11,6 +11,9 @@ const ANSWER: &str = "answer-77ab";
 const BEARER: &str = "bearer-93d0";
 const BACKEND_KEY: &str = "backend-key-41fe";
 
+/// What every ticket begins with.
+const TICKET: &str = "tmt_";
+
 #[tokio::test]
 async fn prompts_answers_and_credentials_are_in_no_line_of_the_log() {
     let backend = Scripted::start().await.unwrap();
@@ -34,6 +37,16 @@ async fn prompts_answers_and_credentials_are_in_no_line_of_the_log() {
             let _ = reply.text().await.unwrap();
         }
     }
+    let create = client.post("/v1/responses", &json!({"model": "good", "input": PROMPT}));
+    let created = create.header("x-tidemark-ticket", "read").send().await.unwrap();
+    let (id, ticket) =
+        (&created.headers()["x-tidemark-response-id"], &created.headers()["x-tidemark-ticket"]);
+    for (ticket, expected) in [(ticket.to_str().unwrap(), 200), ("tmt_wrong", 401)] {
+        let path = format!("/v1/responses/{}?stream=true&ticket={ticket}", id.to_str().unwrap());
+        let reply = client.get(&path).send().await.unwrap();
+        assert_eq!(reply.status(), expected);
+        let _ = reply.text().await.unwrap();
+    }
     let malformed = [
         format!("{{\"input\": \"{PROMPT}"),
         json!({"model": "good", "input": [{"type": PROMPT}]}).to_string(),
@@ -54,10 +67,10 @@ async fn prompts_answers_and_credentials_are_in_no_line_of_the_log() {
     let log = server.log();
     let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let calls: Vec<_> = lines.iter().filter(|line| line["message"] == "call ended").collect();
-    assert_eq!(calls.len(), 6 + malformed.len(), "{log}");
+    assert_eq!(calls.len(), 6 + 3 + malformed.len(), "{log}");
     assert_eq!(calls.iter().filter(|line| line["retry_count"] == 2).count(), 6, "W-34\n{log}");
     assert!(lines.iter().any(|line| line["level"] == "DEBUG"), "{log}");
-    for secret in [PROMPT, ANSWER, BEARER, BACKEND_KEY] {
+    for secret in [PROMPT, ANSWER, BEARER, BACKEND_KEY, TICKET] {
         assert!(!log.contains(secret), "{secret} is in\n{log}");
     }
 }

@@ -22,6 +22,7 @@ use crate::repeat;
 use crate::responses::{self, Id, Named};
 use crate::router::Bridge;
 use crate::sse::{self, First};
+use crate::tickets;
 
 /// Asks a resumed stream for what was used.
 const INCLUDE_USAGE: &str = "include_usage";
@@ -33,7 +34,7 @@ const DELETED: &str = "chat.completion.deleted";
 pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Result<Response, Failure> {
     let (mut parts, body) = request.into_parts();
     let params = Params::of(&parts.uri)?;
-    let key = repeat::key(&parts.headers)?;
+    let (key, ticket) = (repeat::key(&parts.headers)?, tickets::order(&parts.headers)?);
     let body = body::read_json(&parts, body, bridge.options.body_limit()).await?;
     let (mut create, delivery) = create::parse(&body)?;
     drop(body);
@@ -42,7 +43,7 @@ pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Re
         (Delivery::Stream { .. }, Some(_)) => position::of_repeat(&parts.headers, &params)?.0,
         _ => None,
     };
-    create.idempotency_key = key;
+    (create.idempotency_key, create.ticket) = (key, ticket);
     let caller = Caller::take(&mut parts);
     match delivery {
         Delivery::Json => responses::buffered(&bridge, caller.call(create)).await,
@@ -62,13 +63,13 @@ async fn create_stream(
     let call = caller.call(CreateStreamRequest { create: Some(create), after });
     let messages = bridge.clients.responses().create_stream(call).await;
     let mut messages = messages.map_err(repeat::refusal)?.into_inner();
-    let first = next(&mut messages).await?;
-    let named = Named::of(&first)?;
+    let mut first = next(&mut messages).await?;
+    let named = Named::of(&mut first)?;
     let after = after.filter(|_| first.replayed);
     // Who goes on behind a position has seen the first byte.
     let first = if after.is_some() { first } else { begun(first, &mut messages).await? };
     let frames = ChunkFrames::new(include_usage, after);
-    Ok(named.put_on(sse::reply(First::Message(first), messages, Box::new(frames))))
+    named.put_on(sse::reply(First::Message(first), messages, Box::new(frames)))
 }
 
 /// Waits for the first message that has something to show.

@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::{Stream, TryStreamExt as _, stream};
+use prost_types::Timestamp;
 use tidemark_bridge::{Clients, Options, router};
 use tidemark_proto::errors::DOMAIN;
 use tidemark_proto::v1::models_service_server::{ModelsService, ModelsServiceServer};
 use tidemark_proto::v1::responses_service_server::{ResponsesService, ResponsesServiceServer};
 use tidemark_proto::v1::{
     CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest, CreateStreamResponse,
-    DeleteRequest, DeleteResponse, ErrorCode, Event, Gap, GetRequest, GetResponse, ListInputItemsRequest,
-    ListInputItemsResponse, ListModelsRequest, ListModelsResponse, ListRequest, ListResponse, Model,
-    Response, ResumeRequest, ResumeResponse,
+    CreateTicketRequest, CreateTicketResponse, DeleteRequest, DeleteResponse, ErrorCode, Event, Gap,
+    GetRequest, GetResponse, ListInputItemsRequest, ListInputItemsResponse, ListModelsRequest,
+    ListModelsResponse, ListRequest, ListResponse, Model, Response, ResumeRequest, ResumeResponse, Ticket,
+    TicketOrder,
 };
 use tidemark_proto::{MAX_MESSAGE_BYTES, v1};
 use tokio::net::TcpListener;
@@ -85,6 +87,7 @@ pub(crate) enum Asked {
     Delete(String),
     List(ListRequest),
     ListInputItems(ListInputItemsRequest),
+    CreateTicket(String),
     ListModels,
 }
 
@@ -247,8 +250,9 @@ impl ResponsesService for Fake {
         request: Request<CreateRequest>,
     ) -> Result<tonic::Response<CreateResponse>, Status> {
         let _open = self.enter(&request, Asked::Create(request.get_ref().clone()));
-        let replayed = self.script.replayed;
-        Ok(tonic::Response::new(CreateResponse { response: self.reply().await?, replayed }))
+        let ticket = request.get_ref().ticket.as_ref().map(ticket);
+        let (response, replayed) = (self.reply().await?, self.script.replayed);
+        Ok(tonic::Response::new(CreateResponse { response, replayed, ticket }))
     }
 
     async fn create_stream(
@@ -305,6 +309,23 @@ impl ResponsesService for Fake {
         self.reply().await?;
         Ok(tonic::Response::new(self.script.input.clone()))
     }
+
+    async fn create_ticket(
+        &self,
+        request: Request<CreateTicketRequest>,
+    ) -> Result<tonic::Response<CreateTicketResponse>, Status> {
+        let _open = self.enter(&request, Asked::CreateTicket(request.get_ref().id.clone()));
+        self.reply().await?;
+        let ticket = request.get_ref().order.as_ref().map(ticket);
+        Ok(tonic::Response::new(CreateTicketResponse { ticket }))
+    }
+}
+
+/// The ticket of an order: it names what was asked for.
+fn ticket(order: &TicketOrder) -> Ticket {
+    let lifetime = order.lifetime.as_ref().map_or(0, |lifetime| lifetime.seconds);
+    let expires_at = Some(Timestamp { seconds: lifetime, nanos: 0 });
+    Ticket { value: format!("tmt_{:?}", order.rights()), expires_at, rights: order.rights }
 }
 
 #[tonic::async_trait]

@@ -333,3 +333,39 @@ async fn a_gateway_that_is_not_there_is_503() {
          \"param\":null,\"code\":\"overloaded\"}}",
     );
 }
+
+#[tokio::test]
+async fn tickets_are_asked_for_by_header_or_path_and_shown_once() {
+    let fake = Fake::new(Script::default());
+    let (bridges, _server) = both(&fake).await;
+    for (way, bridge) in &bridges {
+        let create = |rights: &str| {
+            let mut request = post("/v1/responses", "{}");
+            request.headers_mut().insert("x-tidemark-ticket", rights.parse().unwrap());
+            request
+        };
+        let reply = ask(bridge, create("read")).await;
+        assert_eq!(reply, object("").replacen("\n\n", "\nx-tidemark-ticket: tmt_Read\n\n", 1), "{way}");
+        let reply = ask(bridge, create("read,cancel")).await;
+        assert!(reply.contains("\nx-tidemark-ticket: tmt_ReadAndCancel\n"), "{way}: {reply}");
+        let reply = ask(bridge, create("everything")).await;
+        assert!(reply.starts_with("400\n") && reply.contains("\"param\":\"x-tidemark-ticket\""), "{reply}");
+
+        let path = format!("/v1/responses/{ID}/tickets");
+        let made = |rights: &str, names: &str, at: u32| {
+            format!(
+                "200\ncache-control: no-store\ncontent-type: application/json\n\n{{\"object\":\"ticket\",\"ticket\":\"tmt_{rights}\",\
+                 \"response_id\":\"{ID}\",\"rights\":[{names}],\"expires_at\":{at}}}"
+            )
+        };
+        assert_eq!(ask(bridge, post(&path, Body::empty())).await, made("Read", "\"read\"", 0), "{way}");
+        let body = r#"{"rights":["read","cancel"],"lifetime_seconds":600}"#;
+        let both = made("ReadAndCancel", "\"read\",\"cancel\"", 600);
+        assert_eq!(ask(bridge, post(&path, body)).await, both, "{way}");
+        for wrong in
+            [r#"{"rights":[]}"#, r#"{"rights":["cancel"]}"#, r#"{"rights":"read"}"#, r#"{"right":["read"]}"#]
+        {
+            assert!(ask(bridge, post(&path, wrong)).await.starts_with("400\n"), "{wrong}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 // A page without a library: one POST, then a plain EventSource that comes back by itself.
 //
 // What it has of an answer lies in `sessionStorage`, so that a reload goes on after the last event instead of from the start.
+// With `?response=…&ticket=…` it reads a response that somebody else began, such as the page's own server, and holds no key.
 // Served from any folder: `python3 -m http.server 8000 -d clients/web/demo`, with `cors.origins = ["http://localhost:8000"]`.
 
 const KEPT = "tidemark-demo";
@@ -24,9 +25,15 @@ const TYPES = [
 
 const query = new URLSearchParams(location.search);
 const gateway = query.get("gateway") ?? "http://127.0.0.1:4700";
+const ticket = query.get("ticket");
 const part = (id) => document.getElementById(id);
 
+/** What the page has of a response before its first event. */
+const unread = (id) => ({ id, last: null, count: 0, wrong: 0, end: null, text: "" });
+
+const named = query.get("response");
 let answer = JSON.parse(sessionStorage.getItem(KEPT));
+if (named && answer?.id !== named) answer = unread(named);
 let source;
 
 function show(state = document.body.dataset.state ?? "idle") {
@@ -56,7 +63,8 @@ function take({ type, data }) {
 /** Reads on after the last event that the page has. The browser reconnects by itself until the gateway says 204. */
 function follow() {
   const after = answer.last === null ? "" : `&starting_after=${answer.last}`;
-  source = new EventSource(`${gateway}/v1/responses/${answer.id}?stream=true&event_ids=true${after}`);
+  const credential = ticket ? `&ticket=${ticket}` : "";
+  source = new EventSource(`${gateway}/v1/responses/${answer.id}?stream=true&event_ids=true${after}${credential}`);
   for (const type of TYPES) source.addEventListener(type, take);
   source.onopen = () => show("connected");
   source.onerror = () => show(source.readyState === EventSource.CLOSED ? "ended" : "reconnecting");
@@ -74,7 +82,7 @@ async function ask(input) {
   const reply = await fetch(`${gateway}/v1/responses`, { method: "POST", headers, body });
   const response = await reply.json();
   if (!reply.ok) return show(response.error.message);
-  answer = { id: response.id, last: null, count: 0, wrong: 0, end: null, text: "" };
+  answer = unread(response.id);
   sessionStorage.setItem(KEPT, JSON.stringify(answer));
   follow();
 }
@@ -85,7 +93,8 @@ part("ask").addEventListener("submit", (event) => {
 });
 
 part("stop").addEventListener("click", () => {
-  if (answer) fetch(`${gateway}/v1/responses/${answer.id}/cancel`, { method: "POST" }).catch(() => show("no answer"));
+  const headers = ticket ? { authorization: `Bearer ${ticket}` } : {};
+  if (answer) fetch(`${gateway}/v1/responses/${answer.id}/cancel`, { method: "POST", headers }).catch(() => show("no answer"));
 });
 
 show();

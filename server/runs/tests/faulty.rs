@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidemark_store::{
-    Append, Batch, Compact, Head, Health, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Submitted, Tail,
-    UnixMillis, Usage, Version, WriteError,
+    Append, Batch, Compact, Head, Health, Kept, LogId, NewLog, ReadError, ReadLimit, Record, Seq, Submitted,
+    Tail, UnixMillis, Usage, Version, WriteError,
 };
 use tokio::sync::watch;
 
@@ -63,6 +63,10 @@ impl<F: Fn(Call) -> bool + Send + Sync + 'static> Store for Faulty<F> {
 
     fn caps(&self) -> Caps {
         self.store.caps()
+    }
+
+    async fn usage_of(&self, owner: &Owner) -> Result<Kept, ReadError> {
+        self.store.usage_of(owner).await
     }
 
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {

@@ -8,6 +8,7 @@ mod flight;
 mod flows;
 mod idempotency;
 mod lists;
+mod quotas;
 mod races;
 mod recovery;
 

@@ -4,7 +4,6 @@
 //! acknowledged is never lost (durability `sync`), and nothing can be read before it is durable. Entries and "is it closed?"
 //! come from one look. A lost race is a normal answer, never a repair.
 
-use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,6 +14,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::compaction::Compact;
+use crate::quota::{Full, Kept};
+use crate::tail::Tail;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 
 /// The longest key of a record, in bytes.
@@ -122,41 +123,6 @@ pub struct Batch {
     pub frontier: Frontier,
 }
 
-/// Follows the frontier of one log. While it lives, the log stays cheap to read.
-pub struct Tail {
-    frontier: watch::Receiver<Frontier>,
-    _pin: Box<dyn Any + Send + Sync>,
-}
-
-impl Tail {
-    /// A tail that follows `frontier` and keeps `pin` alive.
-    pub fn new(frontier: watch::Receiver<Frontier>, pin: Box<dyn Any + Send + Sync>) -> Self {
-        Self { frontier, _pin: pin }
-    }
-
-    /// How far the log has come.
-    pub fn frontier(&self) -> Frontier {
-        *self.frontier.borrow()
-    }
-
-    /// Waits until the frontier is past `position`, or the log is closed or gone, and returns it.
-    ///
-    /// Cancel safe.
-    pub async fn past(&mut self, position: Option<Seq>) -> Frontier {
-        let next = Seq::after(position);
-        // An error means that the log left the memory of the store: what was seen last is what there is.
-        let reached = |now: &Frontier| now.committed >= next || now.closed || now.gone;
-        let _ = self.frontier.wait_for(reached).await;
-        self.frontier()
-    }
-}
-
-impl fmt::Debug for Tail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tail").field("frontier", &*self.frontier.borrow()).finish_non_exhaustive()
-    }
-}
-
 /// An append that the store has taken up; awaited, it tells what became of it. Nobody is woken for it before it is awaited, and
 /// dropping it takes nothing back.
 #[must_use = "only its result says whether the append is durable"]
@@ -229,6 +195,9 @@ pub enum WriteError {
     /// A log with this id exists.
     #[error("log exists")]
     Exists,
+    /// There is no room for one more log under the quotas.
+    #[error("no new log: {0}")]
+    Full(Full),
     /// The log is closed: nothing follows its last entry.
     #[error("log is closed")]
     Closed,
@@ -351,6 +320,8 @@ pub struct Usage {
     pub index_lag_bytes: u64,
     /// Logs that memory holds.
     pub logs_in_memory: u64,
+    /// What all owners keep.
+    pub kept: Kept,
 }
 
 /// A durable store of logs and records. All methods are cancel safe: a write whose caller went away may or may not be done,
@@ -372,22 +343,28 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// The limits of every log.
     fn caps(&self) -> Caps;
 
+    /// What an owner keeps, exactly.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`].
+    async fn usage_of(&self, owner: &Owner) -> Result<Kept, ReadError>;
+
     /// Makes a log with its first entries.
     ///
     /// # Errors
-    /// [`WriteError::Exists`], [`WriteError::Invalid`], [`WriteError::Poisoned`].
+    /// [`WriteError::Exists`], [`WriteError::Full`], [`WriteError::Invalid`], [`WriteError::Poisoned`].
     async fn create(&self, new: NewLog) -> Result<Head, WriteError>;
 
     /// Takes up a batch that is to be appended to a log, which it may close. It comes behind all that were taken up before.
     ///
     /// # Errors
-    /// All of [`WriteError`] but `Exists`, `Changed` and `Conflict`, here or from [`Submitted`].
+    /// All of [`WriteError`] but `Exists`, `Full`, `Changed` and `Conflict`, here or from [`Submitted`].
     async fn submit(&self, append: Append) -> Result<Submitted, WriteError>;
 
     /// The same, and waits until it is durable.
     ///
     /// # Errors
-    /// All of [`WriteError`] but `Exists`, `Changed` and `Conflict`.
+    /// All of [`WriteError`] but `Exists`, `Full`, `Changed` and `Conflict`.
     async fn append(&self, append: Append) -> Result<Head, WriteError> {
         Ok(self.submit(append).await?.await?.head)
     }

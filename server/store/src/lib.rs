@@ -9,7 +9,9 @@
 
 mod api;
 mod compaction;
+mod quota;
 mod retained;
+mod tail;
 mod types;
 
 pub mod embedded;
@@ -19,4 +21,6 @@ pub mod testing;
 
 pub use api::*;
 pub use compaction::*;
+pub use quota::*;
+pub use tail::*;
 pub use types::*;

@@ -12,17 +12,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::api::{
     Append, Appended, Batch, Caps, Entry, Health, MAX_BATCH_ENTRIES, MAX_RECORD_KEY_BYTES,
-    MAX_RECORD_VALUE_BYTES, NewLog, ReadError, ReadLimit, Record, Store, Submitted, Tail, Usage, Version,
+    MAX_RECORD_VALUE_BYTES, NewLog, ReadError, ReadLimit, Record, Store, Submitted, Usage, Version,
     WriteError,
 };
 use crate::compaction::{Compact, Span};
+use crate::quota::{Kept, Quotas};
 use crate::retained::Retained;
+use crate::tail::Tail;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 
 /// A [`Store`] that forgets everything when it is dropped.
 #[derive(Debug)]
 pub struct MemoryStore {
     caps: Caps,
+    quotas: Quotas,
     epoch: u64,
     health: watch::Sender<Health>,
     /// Each acknowledgement of an append takes one.
@@ -35,6 +38,7 @@ struct State {
     logs: HashMap<LogId, Log>,
     records: HashMap<Vec<u8>, Record>,
     versions: u64,
+    free_bytes: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -51,7 +55,7 @@ impl MemoryStore {
     pub fn new(caps: Caps) -> Self {
         let (health, _) = watch::channel(Health::Serving);
         let acks = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Self { caps, epoch: 1, health, acks, state: Mutex::default() }
+        Self { caps, quotas: Quotas::default(), epoch: 1, health, acks, state: Mutex::default() }
     }
 
     /// Acknowledges no append from now on but those that [`Self::give_acks`] lets through. They are done and seen all the same.
@@ -62,6 +66,17 @@ impl MemoryStore {
     /// Lets so many acknowledgements of appends through.
     pub fn give_acks(&self, count: usize) {
         self.acks.add_permits(count);
+    }
+
+    /// The same with quotas.
+    #[must_use]
+    pub fn with_quotas(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
+    }
+
+    /// Says from now on that its disk has this many bytes left; absent = it has none, as at first.
+    pub fn set_free_bytes(&self, free: Option<u64>) {
+        self.state().free_bytes = free;
     }
 
     /// The same logs, as a process that starts after this one was killed would find them: the epoch is one higher.
@@ -82,6 +97,18 @@ impl MemoryStore {
     fn writable(&self) -> Result<MutexGuard<'_, State>, WriteError> {
         self.health.borrow().check()?;
         Ok(self.state())
+    }
+}
+
+impl State {
+    /// What an owner keeps; absent = all of them.
+    fn kept(&self, owner: Option<&Owner>) -> Kept {
+        let mut kept = Kept::default();
+        for log in self.logs.values().filter(|log| owner.is_none_or(|owner| log.head.owner == *owner)) {
+            kept.logs += 1;
+            kept.bytes += log.head.retained_bytes + log.document.len() as u64;
+        }
+        kept
     }
 }
 
@@ -148,18 +175,23 @@ impl Store for MemoryStore {
     }
 
     fn free_bytes(&self) -> Option<u64> {
-        None
+        self.state().free_bytes
     }
 
     fn usage(&self) -> Usage {
-        let logs = &self.state().logs;
+        let state = self.state();
+        let (logs, kept) = (&state.logs, state.kept(None));
         let log_bytes = logs.values().map(|log| log.retained.bytes()).sum();
         let logs_in_memory = logs.len() as u64;
-        Usage { log_bytes, live_bytes: log_bytes, logs_in_memory, ..Usage::default() }
+        Usage { log_bytes, live_bytes: log_bytes, logs_in_memory, kept, ..Usage::default() }
     }
 
     fn caps(&self) -> Caps {
         self.caps
+    }
+
+    async fn usage_of(&self, owner: &Owner) -> Result<Kept, ReadError> {
+        Ok(self.state().kept(Some(owner)))
     }
 
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
@@ -168,6 +200,10 @@ impl Store for MemoryStore {
         if state.logs.contains_key(&new.id) {
             return Err(WriteError::Exists);
         }
+        let bytes = new.entries.iter().map(Bytes::len).sum::<usize>() + new.document.len();
+        let with_it = |kept: Kept| Kept { logs: kept.logs + 1, bytes: kept.bytes + bytes as u64 };
+        let (own, total) = (with_it(state.kept(Some(&new.owner))), with_it(state.kept(None)));
+        self.quotas.check(own, total).map_err(WriteError::Full)?;
         let head = Head { status: new.status, epoch: self.epoch, ..Head::new(new.owner, new.created_at) };
         let (sender, _) = watch::channel(head.frontier);
         let mut log = Log {
@@ -398,8 +434,8 @@ mod tests {
     use super::*;
     use crate::testing::Tested;
 
-    fn make(caps: Caps) -> (Tested, ()) {
-        (Arc::new(MemoryStore::new(caps)), ())
+    fn make(caps: Caps, quotas: Quotas) -> (Tested, ()) {
+        (Arc::new(MemoryStore::new(caps).with_quotas(quotas)), ())
     }
 
     crate::store_suite!(make);

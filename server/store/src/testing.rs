@@ -1,6 +1,6 @@
 //! The test-suite that every implementation of [`Store`] passes (D-3).
 //!
-//! [`store_suite!`](crate::store_suite) makes one test of each scenario; its argument makes an empty store with given caps, and whatever must live as
+//! [`store_suite!`](crate::store_suite) makes one test of each scenario; its argument makes an empty store with given limits, and whatever must live as
 //! long as the store.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
@@ -16,10 +16,15 @@ use crate::api::{Append, Caps, Close, Health, NewLog, ReadError, ReadLimit, Stor
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
 
 mod compaction;
+mod quotas;
+mod records;
 
 pub use compaction::*;
+pub use quotas::*;
+pub use records::*;
 
-/// Makes a test of each scenario for a store; `$make` is a function from [`Caps`] to `(Arc<dyn Store>, guard)`.
+/// Makes a test of each scenario for a store; `$make` is a function from [`Caps`] and [`Quotas`](crate::Quotas) to
+/// `(Arc<dyn Store>, guard)`.
 #[macro_export]
 macro_rules! store_suite {
     ($make:expr) => {
@@ -30,12 +35,16 @@ macro_rules! store_suite {
             a_compaction_is_fenced_by_its_generation, a_compaction_makes_room, a_last_compaction_is_due_once,
             the_logs_of_an_owner_are_found_newest_first, records_compare_and_set,
             records_are_found_by_the_prefix_of_their_keys, concurrent_puts_of_a_record_have_one_winner,
-            concurrent_appends_at_one_position_have_one_winner, bad_batches_are_refused, a_closed_store_takes_nothing);
+            concurrent_appends_at_one_position_have_one_winner, bad_batches_are_refused, a_closed_store_takes_nothing,
+            what_owners_keep_is_counted, a_full_quota_refuses_new_logs_alone, a_full_quota_of_bytes_refuses_new_logs_alone,
+            concurrent_creates_never_pass_a_quota);
     };
     ($make:expr; $($name:ident),+) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            let (store, _guard) = ($make)($crate::testing::caps_of(stringify!($name)));
+            let (caps, quotas) =
+                ($crate::testing::caps_of(stringify!($name)), $crate::testing::quotas_of(stringify!($name)));
+            let (store, _guard) = ($make)(caps, quotas);
             $crate::testing::$name(store).await;
         })+
     };
@@ -391,78 +400,6 @@ pub async fn the_logs_of_an_owner_are_found_newest_first(store: Tested) {
     store.open_logs(None, 1).await.unwrap();
     assert_eq!(store.logs_of(&owner(), None, 100).await.unwrap(), ids);
     assert_eq!(store.logs_of(&Owner::new("nobody").unwrap(), None, 100).await.unwrap(), []);
-}
-
-/// Scenario: a record is put if absent, changed at the right version only, and removed.
-pub async fn records_compare_and_set(store: Tested) {
-    let key = format!("key {}", id());
-    let key = key.as_bytes();
-    assert_eq!(store.record(key).await.unwrap(), None);
-    let first = store.put_record(key, None, Some("one".into())).await.unwrap();
-    let conflict = store.put_record(key, None, Some("two".into())).await.unwrap_err();
-    assert_eq!(conflict, WriteError::Conflict { found: Some(first) });
-    let second = store.put_record(key, Some(first), Some("two".into())).await.unwrap();
-    assert_ne!(first, second);
-    assert_eq!(store.record(key).await.unwrap().unwrap().value, "two");
-    store.open_logs(None, 1).await.unwrap();
-    assert_eq!(store.record(key).await.unwrap().unwrap().version, second);
-    assert!(store.put_record(key, Some(first), None).await.is_err());
-    store.put_record(key, Some(second), None).await.unwrap();
-    assert_eq!(store.record(key).await.unwrap(), None);
-    store.put_record(key, None, Some("three".into())).await.unwrap();
-}
-
-/// Scenario: records are listed by prefix, a page at a time in the order of keys, right after they changed and later.
-pub async fn records_are_found_by_the_prefix_of_their_keys(store: Tested) {
-    let put = async |key: &str, value: &str| {
-        store.put_record(key.as_bytes(), None, Some(value.to_owned().into())).await.unwrap()
-    };
-    let list = async |prefix: &str, after: Option<&str>, limit| {
-        let found = store.records(prefix.as_bytes(), after.map(str::as_bytes), limit).await.unwrap();
-        found.into_iter().map(|(key, _)| String::from_utf8(key.to_vec()).unwrap()).collect::<Vec<_>>()
-    };
-    assert_eq!(list("a/", None, 9).await, [""; 0]);
-    for key in ["a/2", "a", "a/1", "b/1", "a/\u{7f}", "a0"] {
-        put(key, key).await;
-    }
-    for _ in 0..2 {
-        assert_eq!(list("a/", None, 9).await, ["a/1", "a/2", "a/\u{7f}"]);
-        assert_eq!(list("a/", None, 2).await, ["a/1", "a/2"]);
-        assert_eq!(list("a/", Some("a/1"), 1).await, ["a/2"]);
-        assert_eq!(list("a/", Some("a"), 1).await, ["a/1"]);
-        assert_eq!(list("a/", Some("b"), 9).await, [""; 0]);
-        // Lists of logs wait for the index: what was in memory alone is in it now.
-        assert!(store.open_logs(None, 1).await.unwrap().is_empty());
-    }
-    let (_, found) = store.records(b"a/1", None, 1).await.unwrap().remove(0);
-    assert_eq!(Some(&found), store.record(b"a/1").await.unwrap().as_ref());
-    store.put_record(b"a/1", Some(found.version), None).await.unwrap();
-    put("a/0", "x").await;
-    for _ in 0..2 {
-        assert_eq!(list("a/", None, 2).await, ["a/0", "a/2"]);
-        assert!(store.open_logs(None, 1).await.unwrap().is_empty());
-    }
-}
-
-/// Scenario: of 50 puts of an absent record one wins, however the index comes and goes meanwhile.
-pub async fn concurrent_puts_of_a_record_have_one_winner(store: Tested) {
-    for round in 0..10 {
-        let key = format!("race {round}");
-        let puts: Vec<_> = (0..50)
-            .map(|n| {
-                let (store, key) = (Arc::clone(&store), key.clone());
-                spawn(async move {
-                    store.put_record(key.as_bytes(), None, Some(format!("{n}").into())).await.is_ok()
-                })
-            })
-            .collect();
-        store.open_logs(None, 1).await.unwrap();
-        let mut won = 0;
-        for put in puts {
-            won += usize::from(put.await.unwrap());
-        }
-        assert_eq!(won, 1);
-    }
 }
 
 /// Scenario: of 50 appends at one position one wins, and its entries are what is read.

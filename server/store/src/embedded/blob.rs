@@ -33,6 +33,11 @@ impl Blobs {
         self.dir.join(shard).join(&name)
     }
 
+    /// The file of a blob.
+    pub(crate) fn path(&self, id: LogId, blob: BlobRef) -> PathBuf {
+        self.dir_of(id).join(blob.number.to_string())
+    }
+
     /// Writes a blob; it is durable, with its name, when this returns.
     pub(crate) fn write(&self, id: LogId, bytes: &Bytes) -> io::Result<Payload> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +57,7 @@ impl Blobs {
 
     /// Reads a blob back and checks it.
     pub(crate) fn read(&self, id: LogId, blob: BlobRef) -> io::Result<Bytes> {
-        let bytes = Bytes::from(fs::read(self.dir_of(id).join(blob.number.to_string()))?);
+        let bytes = Bytes::from(fs::read(self.path(id, blob))?);
         if bytes.len() as u64 != blob.length || crc32c::crc32c(&bytes) != blob.crc {
             let problem = format!("blob {} of log {id} is damaged", blob.number);
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
@@ -62,7 +67,7 @@ impl Blobs {
 
     /// Removes one blob. None there is fine.
     pub(crate) fn remove(&self, id: LogId, blob: BlobRef) -> io::Result<()> {
-        match fs::remove_file(self.dir_of(id).join(blob.number.to_string())) {
+        match fs::remove_file(self.path(id, blob)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

@@ -99,7 +99,7 @@ impl Copier {
         };
         let from = Seq::after(stored.head.frontier.watermark);
         // What cannot be read stays where it is; its reader gets the error.
-        let Ok(origin) = read::read_origin(&self.shared, id, &stored) else { return Ok(()) };
+        let Ok(origin) = read::read_origin(&self.shared.segments, id, &stored) else { return Ok(()) };
         let mut origin = Some(origin);
         for chunk in self.chunks(id, from)? {
             let Some(spans) = self.spans(id, from, &chunk) else { return Ok(()) };
@@ -145,7 +145,7 @@ impl Copier {
     fn spans(&self, id: LogId, from: Seq, extents: &[Extent]) -> Option<Vec<Span>> {
         let mut spans = Vec::new();
         for extent in extents {
-            let entries = read::read_extent(&self.shared, id, extent).ok()?;
+            let entries = read::read_extent(&self.shared.segments, id, extent).ok()?;
             let retained = entries.into_iter().filter(|entry| entry.last >= from);
             spans.extend(retained.map(|entry| Span { last: entry.last, payload: entry.payload }));
         }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::account::Count;
 use super::codec::{Malformed, Reader, put_varint};
 use super::frame::Lsn;
 use super::keys::{self, Covered, StoredRecord};
@@ -283,6 +284,58 @@ impl Index {
             None => self.db.remove(keys::live(base))?,
         };
         Ok(())
+    }
+
+    /// The heads of all logs with an id greater than `after`, in the order of ids.
+    pub(crate) fn heads(&self, after: Option<LogId>) -> impl Iterator<Item = Result<(LogId, Stored)>> {
+        let start = after.map_or_else(|| vec![keys::HEAD], keys::head);
+        let all = self.db.range(start..vec![keys::HEAD + 1]);
+        let heads = all.map(|item| {
+            let (key, value) = item?;
+            let id = keys::last_id(&key).ok_or(Malformed("a head without an id"))?;
+            Ok((id, keys::decode_head(&value)?))
+        });
+        heads.filter(move |item| !item.as_ref().is_ok_and(|(id, _)| Some(*id) == after))
+    }
+
+    /// What an owner keeps; absent = all of them.
+    pub(crate) fn count_of(&self, owner: Option<&Owner>) -> Result<Option<Count>> {
+        Ok(self.db.get(keys::count(owner))?.map(|value| keys::decode_count(&value)).transpose()?)
+    }
+
+    pub(crate) fn put_count(&self, owner: Option<&Owner>, count: &Count) -> Result<()> {
+        self.db.insert(keys::count(owner), keys::encode_count(count))?;
+        Ok(())
+    }
+
+    /// Forgets an owner that keeps nothing.
+    pub(crate) fn remove_count(&self, owner: &Owner) -> Result<()> {
+        self.db.remove(keys::count(Some(owner)))?;
+        Ok(())
+    }
+
+    /// What each owner keeps, that keeps something.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = Result<(Owner, Count)>> {
+        self.db.range(vec![keys::COUNT]..vec![keys::COUNT + 1]).map(|item| {
+            let (key, value) = item?;
+            let owner = keys::count_owner(&key).ok_or(Malformed("a count of nobody"))?;
+            Ok((owner, keys::decode_count(&value)?))
+        })
+    }
+
+    /// How many keys of a kind there are. Goes through all of them.
+    pub(crate) fn count(&self, kind: u8) -> Result<u64> {
+        let mut count = 0;
+        for key in self.db.range(vec![kind]..vec![kind + 1]).keys() {
+            let _ = key?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Whether there is such a key.
+    pub(crate) fn has(&self, key: &[u8]) -> Result<bool> {
+        Ok(self.db.contains_key(key)?)
     }
 
     pub(crate) fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>> {

@@ -1,11 +1,12 @@
 //! Index runs: what memory knows is written to sled, behind the acknowledgement.
 //!
-//! It owns the order of these writes: extents before heads, the log before both, and what the index no longer points to leaves the
+//! It owns the order of these writes: counts before extents, extents before heads, the log before both, and what the index no longer points to leaves the
 //! disk last. It also counts what a run makes live and dead in each segment ([`Space`](super::space::Space)). A run never waits for
 //! the writer.
 
 use bytes::Bytes;
 
+use super::account;
 use super::change::{Durability, Payload};
 use super::frame::Lsn;
 use super::index::IndexError;
@@ -29,8 +30,9 @@ impl Shared {
             synced.map_err(|source| IndexError::Sync { path: self.segments.dir().to_owned(), source })?;
         }
         let mut delta = Delta::default();
-        for change in logs {
-            self.index_log(change, &mut delta)?;
+        let mut logs = logs.into_iter();
+        while logs.len() > 0 {
+            self.index_group(logs.by_ref().take(account::GROUP).collect(), &mut delta)?;
         }
         for (key, cell) in records {
             self.index_record(&key, cell, &mut delta)?;
@@ -52,9 +54,20 @@ impl Shared {
         if let Some(change) = LogChange::take(log) {
             // It stays on the list: it says what the index run at the end covers.
             log.state().dirty = true;
-            self.index_log(change, &mut delta)?;
+            self.index_group(vec![change], &mut delta)?;
         }
         self.space.count(&self.index, &self.segments, delta)
+    }
+
+    /// Counts for their owners what logs keep, then writes the logs.
+    fn index_group(&self, group: Vec<LogChange<'_>>, delta: &mut Delta) -> Result<(), IndexError> {
+        let counted =
+            group.iter().map(|change| account::Change::to(&self.index, change.log.id, &change.stored));
+        let emptied = self.accounts.count(&self.index, &counted.collect::<Result<Vec<_>, _>>()?)?;
+        for change in group {
+            self.index_log(change, delta)?;
+        }
+        emptied.iter().try_for_each(|owner| self.index.remove_count(owner))
     }
 
     fn index_log(&self, change: LogChange<'_>, delta: &mut Delta) -> Result<(), IndexError> {
@@ -142,7 +155,7 @@ impl Shared {
             return;
         }
         for extent in dropped {
-            let Ok(entries) = read::read_extent(self, log.id, extent) else { continue };
+            let Ok(entries) = read::read_extent(&self.segments, log.id, extent) else { continue };
             for entry in entries {
                 let within = range.is_none_or(|(first, last)| entry.first >= first && entry.last <= last);
                 if let Payload::Blob(blob) = entry.payload

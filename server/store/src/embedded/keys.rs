@@ -9,6 +9,8 @@
 //! | `o` owner `0x00` id | nothing: the logs of an owner |
 //! | `x` time id | nothing: when something is due for closed logs |
 //! | `r` key | a record: version, where its chain of versions began, value |
+//! | `u` owner | what the owner keeps, and which logs were counted last |
+//! | `t` | the same of all owners |
 //! | `s` LSN | how many bytes of the segment that begins there are live, about |
 //!
 //! Numbers in keys are big-endian, so that they sort. Values stay below 1 KiB but for records: sled is unsafe above 6 KiB.
@@ -17,17 +19,24 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::account::Count;
 use super::change::{Durability, read_owner};
 use super::codec::{Malformed, Reader, put_bytes, put_option, put_signed, put_varint};
 use super::frame::Lsn;
 use super::log::{Extent, OriginAt, Stored};
 use crate::api::{Record, Version};
+use crate::quota::Kept;
 use crate::types::{Frontier, Head, LogId, Owner, Seq, UnixMillis};
 
 /// A record of extents takes no more frames when it spans this many entries.
 pub(crate) const EXTENT_ENTRIES: u64 = 64;
 
 pub(crate) const COVERED: &[u8] = b"c";
+pub(crate) const HEAD: u8 = b'h';
+pub(crate) const COUNT: u8 = b'u';
+const TOTAL: &[u8] = b"t";
+pub(crate) const OWNER: u8 = b'o';
+pub(crate) const RECORD: u8 = b'r';
 pub(crate) const OPEN: u8 = b'l';
 pub(crate) const DUE: u8 = b'x';
 pub(crate) const LIVE: u8 = b's';
@@ -42,7 +51,7 @@ fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 pub(crate) fn head(id: LogId) -> Vec<u8> {
-    key(b'h', &[id.as_bytes()])
+    key(HEAD, &[id.as_bytes()])
 }
 
 pub(crate) fn extent(id: LogId, first: Seq) -> Vec<u8> {
@@ -54,13 +63,13 @@ pub(crate) fn open(id: LogId) -> Vec<u8> {
 }
 
 pub(crate) fn owner(owner: &Owner, id: LogId) -> Vec<u8> {
-    key(b'o', &[owner.as_str().as_bytes(), &[0], id.as_bytes()])
+    key(OWNER, &[owner.as_str().as_bytes(), &[0], id.as_bytes()])
 }
 
 /// The keys of an owner's logs with an id lower than `before` (absent = all of them).
 pub(crate) fn owner_range(name: &Owner, before: Option<LogId>) -> Range<Vec<u8>> {
     // No name holds a byte below the first visible letter, so nothing of another owner lies between the two.
-    let all = |end: u8| key(b'o', &[name.as_str().as_bytes(), &[end]]);
+    let all = |end: u8| key(OWNER, &[name.as_str().as_bytes(), &[end]]);
     all(0)..before.map_or_else(|| all(1), |id| owner(name, id))
 }
 
@@ -69,12 +78,7 @@ pub(crate) fn due(at: UnixMillis, id: LogId) -> Vec<u8> {
 }
 
 pub(crate) fn record(name: &[u8]) -> Vec<u8> {
-    key(b'r', &[name])
-}
-
-/// The name of the record with this key.
-pub(crate) fn record_name(key: &[u8]) -> Bytes {
-    Bytes::copy_from_slice(key.get(1..).unwrap_or_default())
+    key(RECORD, &[name])
 }
 
 pub(crate) fn live(base: Lsn) -> Vec<u8> {
@@ -84,6 +88,11 @@ pub(crate) fn live(base: Lsn) -> Vec<u8> {
 /// The segment that a key of live bytes speaks of.
 pub(crate) fn live_base(key: &[u8]) -> Option<Lsn> {
     key.last_chunk::<8>().map(|bytes| Lsn(u64::from_be_bytes(*bytes)))
+}
+
+/// The name of the record with this key.
+pub(crate) fn record_name(key: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(key.get(1..).unwrap_or_default())
 }
 
 /// The id that a key of an open log, an owner or a due time ends with.
@@ -121,7 +130,7 @@ impl Covered {
 }
 
 /// The version of the values, first byte of each but records and extents.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 fn check_format(reader: &mut Reader) -> Result<(), Malformed> {
     if reader.byte()? == FORMAT { Ok(()) } else { Err(Malformed("an index of another version")) }
@@ -131,7 +140,7 @@ const CLOSED: u8 = 1;
 const HAS_BLOBS: u8 = 2;
 
 pub(crate) fn encode_head(stored: &Stored) -> Vec<u8> {
-    let Stored { head, origin, since, changed_in, has_blobs } = stored;
+    let Stored { head, origin, document_bytes, since, changed_in, has_blobs } = stored;
     let mut out = vec![FORMAT];
     out.push(if head.frontier.closed { CLOSED } else { 0 } | if *has_blobs { HAS_BLOBS } else { 0 });
     put_bytes(&mut out, head.owner.as_str().as_bytes());
@@ -143,7 +152,7 @@ pub(crate) fn encode_head(stored: &Stored) -> Vec<u8> {
     put_option(&mut out, head.recovered_through.map(Seq::get));
     put_option(&mut out, head.compacts_at.map(|at| at.0));
     put_option(&mut out, head.expires_at.map(|at| at.0));
-    let at = [origin.lsn.0, origin.length, origin.bytes, since.0, changed_in.0];
+    let at = [origin.lsn.0, origin.length, origin.bytes, *document_bytes, since.0, changed_in.0];
     for number in [head.generation, head.retained_entries, head.retained_bytes].into_iter().chain(at) {
         put_varint(&mut out, number);
     }
@@ -166,6 +175,7 @@ pub(crate) fn decode_head(value: &[u8]) -> Result<Stored, Malformed> {
     let generation = reader.varint()?;
     let (retained_entries, retained_bytes) = (reader.varint()?, reader.varint()?);
     let origin = OriginAt { lsn: Lsn(reader.varint()?), length: reader.varint()?, bytes: reader.varint()? };
+    let document_bytes = reader.varint()?;
     let (since, changed_in) = (Lsn(reader.varint()?), Lsn(reader.varint()?));
     reader.end()?;
     let frontier = Frontier { committed, watermark, closed: flags & CLOSED != 0, gone: false };
@@ -182,7 +192,7 @@ pub(crate) fn decode_head(value: &[u8]) -> Result<Stored, Malformed> {
         retained_entries,
         retained_bytes,
     };
-    Ok(Stored { head, origin, since, changed_in, has_blobs: flags & HAS_BLOBS != 0 })
+    Ok(Stored { head, origin, document_bytes, since, changed_in, has_blobs: flags & HAS_BLOBS != 0 })
 }
 
 /// The extents of one record; they follow each other without a gap, and `first` is in the key.
@@ -217,6 +227,38 @@ pub(crate) fn decode_extents(key: &[u8], value: &[u8]) -> Result<Vec<Extent>, Ma
         first = last.next();
     }
     Ok(extents)
+}
+
+/// The key of what an owner keeps; absent = all of them.
+pub(crate) fn count(owner: Option<&Owner>) -> Vec<u8> {
+    owner.map_or_else(|| TOTAL.to_vec(), |owner| key(COUNT, &[owner.as_str().as_bytes()]))
+}
+
+/// The owner that a key of [`count`] speaks of.
+pub(crate) fn count_owner(key: &[u8]) -> Option<Owner> {
+    Owner::new(std::str::from_utf8(key.get(1..)?).ok()?)
+}
+
+pub(crate) fn encode_count(count: &Count) -> Vec<u8> {
+    let mut out = vec![FORMAT];
+    put_varint(&mut out, count.kept.logs);
+    put_varint(&mut out, count.kept.bytes);
+    for (id, size) in &count.counted {
+        out.extend_from_slice(id.as_bytes());
+        put_option(&mut out, *size);
+    }
+    out
+}
+
+pub(crate) fn decode_count(value: &[u8]) -> Result<Count, Malformed> {
+    let mut reader = Reader::new(Bytes::copy_from_slice(value));
+    check_format(&mut reader)?;
+    let kept = Kept { logs: reader.varint()?, bytes: reader.varint()? };
+    let mut counted = Vec::new();
+    while !reader.is_empty() {
+        counted.push((LogId::from_bytes(reader.array()?), reader.option()?));
+    }
+    Ok(Count { kept, counted })
 }
 
 /// A record as the index has it.
@@ -272,6 +314,15 @@ mod tests {
         }
 
         #[test]
+        fn counts_read_back(logs: u64, bytes: u64, counted: Vec<([u8; 16], Option<u32>)>) {
+            let counted = counted.into_iter().map(|(id, size)| (LogId::from_bytes(id), size.map(u64::from)));
+            let count = Count { kept: Kept { logs, bytes }, counted: counted.collect() };
+            prop_assert_eq!(decode_count(&encode_count(&count)), Ok(count));
+            let owner = Owner::new("acme").unwrap();
+            prop_assert_eq!(count_owner(&super::count(Some(&owner))), Some(owner));
+        }
+
+        #[test]
         fn records_read_back(version: u64, since: u64, lsn: u64, length: u64, value: Vec<u8>) {
             let record = Record { version: Version(version), value: value.into() };
             let stored = StoredRecord { record, since: Lsn(since), lsn: Lsn(lsn), length };
@@ -292,8 +343,8 @@ mod tests {
         }
 
         #[test]
-        fn heads_read_back(numbers: [u32; 11], status: u8, flags: [bool; 2], options: (Option<u32>, Option<u32>, Option<u32>, Option<u32>)) {
-            let [a, b, c, d, e, f, g, h, i, j, generation] = numbers.map(u64::from);
+        fn heads_read_back(numbers: [u32; 12], status: u8, flags: [bool; 2], options: (Option<u32>, Option<u32>, Option<u32>, Option<u32>)) {
+            let [a, b, c, d, e, f, g, h, i, j, k, generation] = numbers.map(u64::from);
             let head = Head {
                 owner: Owner::new("acme").unwrap(),
                 created_at: UnixMillis(a),
@@ -313,7 +364,7 @@ mod tests {
                 retained_bytes: e,
             };
             let origin = OriginAt { lsn: Lsn(f), length: g, bytes: i };
-            let stored = Stored { head, origin, since: Lsn(j), changed_in: Lsn(h), has_blobs: flags[1] };
+            let stored = Stored { head, origin, document_bytes: k, since: Lsn(j), changed_in: Lsn(h), has_blobs: flags[1] };
             prop_assert_eq!(decode_head(&encode_head(&stored)), Ok(stored));
         }
     }

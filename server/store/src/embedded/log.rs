@@ -81,12 +81,21 @@ pub(crate) struct Rewritten {
 pub(crate) struct Stored {
     pub(crate) head: Head,
     pub(crate) origin: OriginAt,
+    /// The length of the document, wherever it lies.
+    pub(crate) document_bytes: u64,
     /// Where the log was made: no frame of it lies before.
     pub(crate) since: Lsn,
     /// The frame that changed the log last.
     pub(crate) changed_in: Lsn,
     /// Whether the log has blob files.
     pub(crate) has_blobs: bool,
+}
+
+impl Stored {
+    /// What the log keeps for its owner: the document and the entries that can be read, in bytes.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.document_bytes.saturating_add(self.head.retained_bytes)
+    }
 }
 
 /// One log in memory.

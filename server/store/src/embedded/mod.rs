@@ -13,6 +13,7 @@
 //! not cover replayed ([`replay`]). Entries may be written again later ([`rewrite`]): merged, or by the [`cleaner`], which takes
 //! segments off the disk of which little is live.
 
+mod account;
 mod blob;
 mod change;
 mod cleaner;
@@ -21,12 +22,14 @@ mod copier;
 mod frame;
 mod index;
 mod indexer;
+mod inspect;
 mod keys;
 mod log;
 mod newest;
 mod open;
 mod read;
 mod replay;
+mod reply;
 mod rewrite;
 mod segment;
 mod shared;
@@ -34,17 +37,20 @@ mod space;
 mod standing;
 mod store;
 mod stub;
+mod submit;
 mod threads;
 mod writer;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, io};
 
 pub use change::Durability;
+pub use inspect::{Checked, IndexStats, Problem, Remedy, Stats};
 pub use store::EmbeddedStore;
 
 use crate::api::Caps;
+use crate::quota::Quotas;
 
 /// How an embedded store works.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +59,8 @@ pub struct Options {
     pub durability: Durability,
     /// The limits of every log.
     pub caps: Caps,
+    /// What owners may keep.
+    pub quotas: Quotas,
     /// A segment of the log takes nothing more when it is this long, in bytes. Space is given back by the segment.
     pub segment_bytes: u64,
     /// How long entries of a purged log may stay on the disk before the segment that holds them is cleaned, however much of it is
@@ -67,6 +75,7 @@ impl Default for Options {
         Self {
             durability: Durability::Sync,
             caps: Caps::default(),
+            quotas: Quotas::default(),
             segment_bytes: 64 << 20,
             purged_stays: Duration::from_secs(30 * 60),
             index_cache_bytes: 64 << 20,
@@ -79,10 +88,12 @@ impl Default for Options {
 #[non_exhaustive]
 pub enum OpenError {
     /// Another process has it open.
-    #[error("{} is in use by another process; stop that first, or use another data directory", dir.display())]
+    #[error("{} is in use by another process{}; stop that first, or use another data directory", dir.display(), PidText(*pid))]
     InUse {
         /// The data directory.
         dir: PathBuf,
+        /// The number of that process, if it has said it.
+        pid: Option<u32>,
     },
     /// There is nothing to work on.
     #[error("{} holds no store", dir.display())]
@@ -100,6 +111,16 @@ pub enum OpenError {
         /// What is wrong.
         problem: String,
     },
+    /// Another version of this program wrote it. Nothing was changed.
+    #[error("{} has format {found}, this program knows {known}; use the version of the program that wrote it", path.display())]
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
+        /// The format of the file.
+        found: u32,
+        /// The format that this program reads and writes.
+        known: u32,
+    },
     /// An operation on the disk failed.
     #[error("cannot {what} {}", path.display())]
     Io {
@@ -113,6 +134,15 @@ pub enum OpenError {
     /// A fresh index could not be made.
     #[error("cannot make the index: {0}")]
     Index(String),
+}
+
+/// A process, in words that follow "another process".
+struct PidText(Option<u32>);
+
+impl fmt::Display for PidText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |pid| write!(f, " (pid {pid})"))
+    }
 }
 
 impl OpenError {

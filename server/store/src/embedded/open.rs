@@ -4,7 +4,7 @@
 //! ahead of the log is made anew from the whole log: its faults cost time, never data (D-37).
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,11 +39,11 @@ impl Layout {
         Self { root: root.to_owned() }
     }
 
-    fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.root.join("log")
     }
 
-    fn blobs(&self) -> PathBuf {
+    pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
     }
 
@@ -68,17 +68,40 @@ impl Layout {
         Ok(())
     }
 
-    /// Takes the directory for this process.
+    /// Takes the directory for this process, and says so in the file that it locks.
     pub(crate) fn take(&self) -> Result<File, OpenError> {
         let path = self.lock();
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(OpenError::io("open", &path))?;
+        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let mut file = file.map_err(OpenError::io("open", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: self.root.clone() }),
+            Ok(()) => {
+                let named = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+                named.map_err(OpenError::io("write", &path)).map(|()| file)
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let read = file.read_to_string(&mut holder);
+                let pid = read.ok().and_then(|_| holder.parse().ok());
+                Err(OpenError::InUse { dir: self.root.clone(), pid })
+            }
             Err(TryLockError::Error(error)) => Err(OpenError::io("lock", &path)(error)),
         }
     }
+
+    /// Takes the directory for this process if there is a store in it.
+    pub(crate) fn take_existing(&self) -> Result<File, OpenError> {
+        self.find()?;
+        self.take()
+    }
+
+    fn find(&self) -> Result<(), OpenError> {
+        if self.log().is_dir() { Ok(()) } else { Err(OpenError::NoStore { dir: self.root.clone() }) }
+    }
+}
+
+/// Whether there is a store in `dir`.
+pub(crate) fn find(dir: &Path) -> Result<(), OpenError> {
+    Layout::new(dir).find()
 }
 
 /// Opens the store in `dir`, and makes it if there is none.
@@ -140,10 +163,7 @@ fn remove_index(layout: &Layout) -> Result<(), OpenError> {
 /// Removes the index of a store that no process has open; the next opening makes it anew.
 pub(crate) fn forget_index(dir: &Path) -> Result<(), OpenError> {
     let layout = Layout::new(dir);
-    if !layout.log().is_dir() {
-        return Err(OpenError::NoStore { dir: dir.to_owned() });
-    }
-    let _lock = layout.take()?;
+    let _lock = layout.take_existing()?;
     remove_index(&layout)
 }
 

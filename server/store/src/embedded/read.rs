@@ -9,6 +9,7 @@ use super::change::{Change, Origin, Payload};
 use super::frame::Lsn;
 use super::index::IndexError;
 use super::log::{Extent, Log, Stored};
+use super::segment::Segments;
 use super::shared::Shared;
 use crate::api::{Batch, Entry, ReadError, ReadLimit};
 use crate::types::{LogId, Seq};
@@ -135,7 +136,7 @@ fn read_segments(
     let mut budget = Budget::new(limit);
     let mut entries = Vec::new();
     for extent in extents(shared, log, from, limit).map_err(|error| Fault::broken(&error))? {
-        for entry in read_extent(shared, log.id, &extent)? {
+        for entry in read_extent(&shared.segments, log.id, &extent)? {
             if entry.last < from {
                 continue;
             }
@@ -207,8 +208,8 @@ pub(crate) struct Placed {
 }
 
 /// The entries of a frame that an extent stands for. Blocks.
-pub(crate) fn read_extent(shared: &Shared, id: LogId, extent: &Extent) -> Result<Vec<Placed>, Fault> {
-    let (found, entries) = entries_of(read_frame(shared, extent.lsn, extent.length)?);
+pub(crate) fn read_extent(segments: &Segments, id: LogId, extent: &Extent) -> Result<Vec<Placed>, Fault> {
+    let (found, entries) = entries_of(read_frame(segments, extent.lsn, extent.length)?);
     let entries: Vec<Placed> = entries
         .into_iter()
         .filter(|entry| entry.first >= extent.first && entry.last <= extent.last)
@@ -242,9 +243,9 @@ pub(crate) fn entries_of(change: Change) -> (Option<LogId>, Vec<Placed>) {
     }
 }
 
-fn read_frame(shared: &Shared, lsn: Lsn, length: u64) -> Result<Change, Fault> {
+fn read_frame(segments: &Segments, lsn: Lsn, length: u64) -> Result<Change, Fault> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let frame = shared.segments.read(lsn, length).map_err(|error| Fault::of_io(&error))?;
+    let frame = segments.read(lsn, length).map_err(|error| Fault::of_io(&error))?;
     Change::read(frame.kind, &frame.payload).map_err(|error| Fault::broken(&error))
 }
 
@@ -253,7 +254,7 @@ pub(crate) fn read_document(shared: &Shared, log: &Log) -> Result<Bytes, ReadErr
     let mut looks = 1;
     loop {
         let stored = log.state().committed.clone().filter(|stored| !stored.head.frontier.gone);
-        let origin = read_origin(shared, log.id, &stored.ok_or(ReadError::NotFound)?);
+        let origin = read_origin(&shared.segments, log.id, &stored.ok_or(ReadError::NotFound)?);
         match origin.and_then(|origin| load(shared, log.id, origin.document)) {
             Err(Fault::Missing(_)) if looks < MAX_LOOKS => looks += 1,
             result => return result.map_err(ReadError::from),
@@ -263,8 +264,8 @@ pub(crate) fn read_document(shared: &Shared, log: &Log) -> Result<Bytes, ReadErr
 }
 
 /// Where a log comes from. Blocks.
-pub(crate) fn read_origin(shared: &Shared, id: LogId, stored: &Stored) -> Result<Origin, Fault> {
-    let origin = match read_frame(shared, stored.origin.lsn, stored.origin.length)? {
+pub(crate) fn read_origin(segments: &Segments, id: LogId, stored: &Stored) -> Result<Origin, Fault> {
+    let origin = match read_frame(segments, stored.origin.lsn, stored.origin.length)? {
         Change::Create(create) if create.id == id => Some(create.origin),
         Change::Rewrite(rewrite) if rewrite.id == id => rewrite.moved.map(|moved| moved.origin),
         _ => None,

@@ -85,6 +85,7 @@ impl<'a> Replay<'a> {
         self.index_to(end)?;
         // What is used from now on comes from the index, with all that memory keeps of an open log.
         self.shared.logs.clear();
+        self.shared.accounts.begin(&self.shared.index).map_err(|error| OpenError::index(&error))?;
         Ok(Some(end))
     }
 

@@ -137,7 +137,7 @@ impl Looking {
             self.count(first, last, Size { entries, bytes });
             return Ok(());
         }
-        let entries = read::read_extent(shared, id, extent)?;
+        let entries = read::read_extent(&shared.segments, id, extent)?;
         for entry in &entries {
             self.count(entry.first, entry.last, Size { entries: 1, bytes: entry.payload.len() });
         }

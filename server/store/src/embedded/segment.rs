@@ -122,9 +122,10 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<Found>, OpenError> {
         let path = dir.join(file_name(base));
         let damaged = |problem| OpenError::Damaged { path: path.clone(), position: 0, problem };
         let Some(segment) = header_of(dir, base, length)? else {
-            return Err(damaged(
-                "its header is damaged, or of a version this program does not know".to_owned(),
-            ));
+            return Err(match other_version(&path)? {
+                Some(found) => OpenError::OtherVersion { path: path.clone(), found, known: FORMAT_VERSION },
+                None => damaged("its header is damaged".to_owned()),
+            });
         };
         match found.last() {
             Some(before) if before.is_stub && segment.end <= before.end => {
@@ -178,6 +179,20 @@ fn header_of(dir: &Path, base: Lsn, length: u64) -> Result<Option<Found>, OpenEr
         return Ok(Some(Found { base, end: Lsn(base.0.saturating_add(length)), is_stub: false }));
     }
     Ok(stub::end_of(&bytes, base).map(|end| Found { base, end, is_stub: true }))
+}
+
+/// The version of the format if the header of a file is whole, but of another version.
+fn other_version(path: &Path) -> Result<Option<u32>, OpenError> {
+    let mut header = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut header));
+    read.map_err(OpenError::io("read", path))?;
+    let sum = header
+        .get(24..28)
+        .zip(header.get(..24))
+        .map(|(sum, fields)| sum == crc32c::crc32c(fields).to_le_bytes());
+    let version = header.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let is_ours = header.starts_with(MAGIC) && sum == Some(true);
+    Ok(version.filter(|version| is_ours && *version != FORMAT_VERSION))
 }
 
 impl Segments {
@@ -368,14 +383,31 @@ impl Scan {
         !self.rest.is_empty()
     }
 
+    /// How many bytes there are after the last good frame.
+    pub(crate) fn rest(&self) -> u64 {
+        self.rest.len() as u64
+    }
+
     /// Whether a good frame further on says that what lies here was durable: then it is damage, not a torn tail.
     pub(crate) fn rest_was_durable(&self) -> bool {
-        (1..self.rest.len().saturating_sub(frame::HEADER_BYTES - 1)).any(|at| {
+        self.frames_further_on().any(|(_, frame)| frame.durable > self.reached)
+    }
+
+    /// Goes on at the next good frame; returns how many bytes were passed over, or `None` if no good one follows.
+    pub(crate) fn skip_damage(&mut self) -> Option<u64> {
+        let (at, _) = self.frames_further_on().next()?;
+        self.rest = self.rest.split_off(at);
+        self.reached = self.reached.plus(at);
+        Some(at as u64)
+    }
+
+    /// Good frames after a bad one, and how far from here they begin.
+    fn frames_further_on(&self) -> impl Iterator<Item = (usize, Frame)> {
+        (1..self.rest.len().saturating_sub(frame::HEADER_BYTES - 1)).filter_map(|at| {
             let lsn = self.reached.plus(at);
             // The frame must say its own position: eight bytes to compare before anything is summed.
             let says = self.rest.get(at + 8..at + 16) == Some(&lsn.0.to_le_bytes()[..]);
-            says && frame::decode(&self.rest.slice(at..), lsn)
-                .is_some_and(|frame| frame.durable > self.reached)
+            if says { Some((at, frame::decode(&self.rest.slice(at..), lsn)?)) } else { None }
         })
     }
 }

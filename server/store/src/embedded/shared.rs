@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::Options;
+use super::account::Accounts;
 use super::blob::Blobs;
 use super::change::Durability;
 use super::frame::Lsn;
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     /// What an epoch lower than ours may have lost.
     pub(crate) previous: Durability,
     pub(crate) logs: Arc<Logs>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) index: Index,
     pub(crate) segments: Segments,
     pub(crate) blobs: Blobs,
@@ -129,6 +131,7 @@ impl Shared {
             epoch: opened.epoch,
             previous,
             logs: Logs::new(),
+            accounts: Accounts::new(options.quotas),
             index,
             segments,
             blobs,

@@ -11,33 +11,32 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
-use super::change::{MAX_INLINE_BYTES, Origin, Payload, Span};
+use super::change::{Origin, Payload, Span};
 use super::cleaner::{Cleaner, Signal};
 use super::copier::Copier;
-use super::log::{Log, Pin};
+use super::log::Pin;
 use super::newest::Newest;
 use super::read::{self, Looked, broken};
-use super::rewrite::{Kind, Look, PutSpans, Range};
 use super::shared::Shared;
+use super::submit::outcome;
 use super::writer::{Command, NewLog as NewFrames, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
 use crate::api::{
-    Append, Batch, Caps, Health, NewLog, ReadError, ReadLimit, Record, Store, Submitted, Tail, Usage,
-    Version, WriteError,
+    Append, Batch, Caps, Health, NewLog, ReadError, ReadLimit, Record, Store, Submitted, Usage, Version,
+    WriteError,
 };
 use crate::compaction::Compact;
 use crate::memory::{check_batch, check_many, check_record};
+use crate::quota::Kept;
+use crate::tail::Tail;
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
-
-/// A batch holds at most this many bytes in the log itself; what is more goes to blob files.
-const MAX_INLINE_BATCH_BYTES: usize = 8 << 20;
 
 /// A [`Store`] in one data directory.
 pub struct EmbeddedStore {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     dir: PathBuf,
     newest: Newest,
-    commands: mpsc::Sender<Command>,
+    pub(super) commands: mpsc::Sender<Command>,
     cleaner: Arc<Cleaner>,
     signal: Arc<Signal>,
     threads: Mutex<Option<Threads>>,
@@ -93,6 +92,15 @@ impl EmbeddedStore {
             Threads { writer, indexer, cleaner: cleaning, signal: Arc::clone(&signal), _lock: lock };
         let threads = Mutex::new(Some(threads));
         Ok(Self { shared, dir: dir.to_owned(), newest, commands, cleaner, signal, threads })
+    }
+
+    /// Opens the store in `dir`, as [`Self::open`] does, if there is one.
+    ///
+    /// # Errors
+    /// All of [`OpenError`].
+    pub fn open_existing(dir: &Path, options: Options) -> Result<Self, OpenError> {
+        open::find(dir)?;
+        Self::open(dir, options)
     }
 
     /// Makes the index anew from the log: the store must not be open. Returns when the new index is whole.
@@ -154,92 +162,10 @@ impl EmbeddedStore {
             Ok(_) => Err(WriteError::Exists),
         }
     }
-
-    /// Splits payloads into those for the log and those for blob files, and writes the latter.
-    async fn prepare(&self, id: LogId, payloads: Vec<Bytes>) -> Result<Vec<Payload>, WriteError> {
-        let mut inline = 0usize;
-        let goes_out = |payload: &Bytes| {
-            inline = inline.saturating_add(payload.len());
-            payload.len() > MAX_INLINE_BYTES || inline > MAX_INLINE_BATCH_BYTES
-        };
-        let plan: Vec<bool> = payloads.iter().map(goes_out).collect();
-        if !plan.contains(&true) {
-            return Ok(payloads.into_iter().map(Payload::Inline).collect());
-        }
-        let shared = Arc::clone(&self.shared);
-        let written = blocking(move || {
-            let payloads = payloads.into_iter().zip(plan);
-            let write = |(payload, out)| {
-                if out { shared.blobs.write(id, &payload) } else { Ok(Payload::Inline(payload)) }
-            };
-            payloads.map(write).collect::<std::io::Result<Vec<Payload>>>().map_err(|error| {
-                shared.poison(&format!("cannot write a blob: {error}"));
-                broken(&error)
-            })
-        });
-        written.await.map_err(|error| WriteError::Poisoned(error.to_string()))
-    }
-
-    /// Looks at what a compaction replaces, and has the writer do it if that is still there then.
-    async fn rewrite(&self, pin: Pin, compact: Compact, spans: Vec<Span>) -> Result<Head, WriteError> {
-        let (shared, log, seen) = (Arc::clone(&self.shared), pin.clone(), compact.clone());
-        let looked = spawn_blocking(move || look_at(&shared, &log, &seen)).await;
-        let look = looked.map_err(|error| WriteError::Poisoned(error.to_string()))??;
-        let (from, kind) = (compact.from, Kind::Compact(compact));
-        self.send(|reply| Command::Rewrite(Box::new(PutSpans { pin, kind, from, spans, look, reply })))
-            .await
-            .map(|done| done.head)
-    }
-
-    /// Hands the writer a command; what it answers is [`outcome`].
-    async fn enqueue<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Command,
-    ) -> Result<oneshot::Receiver<Result<T, WriteError>>, WriteError> {
-        self.shared.check_health()?;
-        let (reply, answer) = oneshot::channel();
-        // A writer that is gone lets go of the command, and the answer says so.
-        let _ = self.commands.send(command(reply)).await;
-        Ok(answer)
-    }
-
-    async fn send<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Command,
-    ) -> Result<T, WriteError> {
-        outcome(&self.shared, self.enqueue(command).await?).await
-    }
-}
-
-/// What a compaction replaces, once the index has all of it. Blocks.
-fn look_at(shared: &Shared, log: &Log, compact: &Compact) -> Result<Look, WriteError> {
-    loop {
-        shared.check_health()?;
-        shared.catch_up();
-        let head = log.state().committed.as_ref().map(|stored| stored.head.clone());
-        head.ok_or(WriteError::NotFound)?.check_compact(compact)?;
-        let Some(through) = compact.through() else { return Ok(Look::default()) };
-        if let Some(look) = Look::at_range(shared, log, Range { from: compact.from, through })? {
-            return Ok(look);
-        }
-    }
-}
-
-/// What the writer answers.
-async fn outcome<T>(
-    shared: &Shared,
-    answer: oneshot::Receiver<Result<T, WriteError>>,
-) -> Result<T, WriteError> {
-    if let Ok(answer) = answer.await {
-        return answer;
-    }
-    // The writer is gone, and it says why before it goes.
-    shared.check_health()?;
-    Err(WriteError::Poisoned("the writer has ended".to_owned()))
 }
 
 /// Runs what blocks on the disk where it holds up nobody.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
     match spawn_blocking(work).await {
@@ -274,11 +200,17 @@ impl Store for EmbeddedStore {
             index_lag_bytes,
             // Open ones, those that are read, and those that the index does not have yet.
             logs_in_memory: self.shared.logs.len() as u64,
+            kept: self.shared.accounts.total(),
         }
     }
 
     fn caps(&self) -> Caps {
         self.shared.options.caps
+    }
+
+    async fn usage_of(&self, owner: &Owner) -> Result<Kept, ReadError> {
+        let (shared, owner) = (Arc::clone(&self.shared), owner.clone());
+        blocking(move || shared.accounts.of(&shared.index, &owner).map_err(|error| broken(&error))).await
     }
 
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
@@ -289,13 +221,19 @@ impl Store for EmbeddedStore {
             self.check_absent(id).await?;
         }
         let pin = self.shared.pin_new(id)?;
+        let hold = self.hold(&owner).await?;
         let mut payloads = vec![document];
         payloads.extend(entries);
         let mut payloads = self.prepare(id, payloads).await?.into_iter();
         let document = payloads.next().unwrap_or(Payload::Inline(Bytes::new()));
-        let entries = payloads.collect();
-        let create = NewFrames { status, origin: Origin { owner, created_at, document }, entries };
-        Ok(self.send(|reply| Command::Create { pin, create, reply }).await?.head)
+        let entries: Vec<Payload> = payloads.collect();
+        let has_blobs = document.is_blob() || entries.iter().any(Payload::is_blob);
+        let create = NewFrames { status, origin: Origin { owner, created_at, document }, entries, hold };
+        let created = self.send(|reply| Command::Create { pin, create, reply }).await;
+        if let (Err(WriteError::Full(_)), true) = (&created, has_blobs) {
+            self.drop_blobs(id).await;
+        }
+        created.map(|created| created.head)
     }
 
     async fn submit(&self, mut append: Append) -> Result<Submitted, WriteError> {

@@ -13,9 +13,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::account::Hold;
 use super::change::{self, Change, Durability, Origin, Payload, Purge};
 use super::frame::{self, Lsn};
 use super::log::{Extent, LogState, OriginAt, Pin, Rewritten, Stored};
+use super::reply::Answer;
+pub(crate) use super::reply::Reply;
 use super::rewrite::PutSpans;
 use super::segment;
 use super::shared::{Cell, Chain, Seen, Shared, Work};
@@ -32,8 +35,6 @@ const MAX_GROUP_COMMANDS: usize = 8192;
 
 /// How many commands may wait for the writer.
 pub(crate) const QUEUE_COMMANDS: usize = 16_384;
-
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 
 /// What the writer can be asked to do.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ pub(crate) struct NewLog {
     pub(crate) status: u8,
     pub(crate) origin: Origin,
     pub(crate) entries: Vec<Payload>,
+    /// What finds out whether there is room for it; absent = there is no quota.
+    pub(crate) hold: Option<Hold>,
 }
 
 /// A put of a record. The answer `None` says that `seen` was out of date: look again.
@@ -123,6 +126,8 @@ pub(crate) struct Writer {
     durable: Lsn,
     bytes: Vec<u8>,
     group: Vec<Staged>,
+    /// The places of new logs in the group, until these are shown.
+    holds: Vec<Hold>,
     /// Whether the next group begins a new segment, however long this one is.
     rolls: bool,
 }
@@ -130,7 +135,17 @@ pub(crate) struct Writer {
 impl Writer {
     /// Continues the segment `file`, which begins at `base` and is durable up to `end`.
     pub(crate) fn new(shared: Arc<Shared>, file: Arc<File>, base: Lsn, end: Lsn) -> Self {
-        Self { shared, file, base, end, durable: end, bytes: Vec::new(), group: Vec::new(), rolls: false }
+        Self {
+            shared,
+            file,
+            base,
+            end,
+            durable: end,
+            bytes: Vec::new(),
+            group: Vec::new(),
+            holds: Vec::new(),
+            rolls: false,
+        }
     }
 
     /// Serves commands until the last sender is gone, or asked to close, or a write fails.
@@ -219,9 +234,15 @@ impl Writer {
             drop(state);
             return Staged::LogRefused { reply, error: WriteError::Exists, _pin: pin };
         }
-        let NewLog { status, origin, entries } = create;
+        let NewLog { status, origin, entries, mut hold } = create;
         let lsn = self.next_lsn();
         let mut stored = new_stored(&origin, lsn);
+        let bytes = entries.iter().map(Payload::len).fold(stored.document_bytes, u64::saturating_add);
+        if let Some(Err(error)) = hold.as_mut().map(|hold| hold.admit(bytes)) {
+            drop(state);
+            return Staged::LogRefused { reply, error, _pin: pin };
+        }
+        self.holds.extend(hold);
         let (last, watermark) = retain(&mut state, &caps, Seq::FIRST, &entries);
         let standing = Standing {
             status,
@@ -392,6 +413,7 @@ impl Writer {
                 Staged::RecordAnswered { reply, answer } => answers.push(Answer::Record(reply, answer)),
             }
         }
+        self.holds.clear();
         self.shared.add_work(work, self.end);
         for answer in answers {
             answer.send();
@@ -400,23 +422,6 @@ impl Writer {
 }
 
 pub(crate) const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a frame of the log");
-
-/// An answer; nobody may be waiting for it any more.
-enum Answer {
-    Head(Reply<Appended>, Result<Appended, WriteError>, Pin),
-    Purge(Reply<usize>, Result<usize, WriteError>),
-    Record(Reply<Option<Version>>, Result<Option<Version>, WriteError>),
-}
-
-impl Answer {
-    fn send(self) {
-        match self {
-            Self::Head(reply, result, _pin) => drop(reply.send(result)),
-            Self::Purge(reply, result) => drop(reply.send(result)),
-            Self::Record(reply, result) => drop(reply.send(result)),
-        }
-    }
-}
 
 /// Counts new entries against the caps; returns the last seq, and the watermark if entries had to go.
 fn retain(state: &mut LogState, caps: &api::Caps, first: Seq, entries: &[Payload]) -> (Seq, Option<Seq>) {
@@ -438,8 +443,9 @@ pub(crate) fn extent_of(first: Seq, entries: &[Payload], lsn: Lsn, length: u64) 
 /// A log that comes from `origin`, before anything is said of where it stands; the frame at `lsn` makes it.
 pub(crate) fn new_stored(origin: &Origin, lsn: Lsn) -> Stored {
     let head = Head::new(origin.owner.clone(), origin.created_at);
+    let document_bytes = origin.document.len();
     let origin = OriginAt { lsn, length: 0, bytes: origin.document.inline_len() };
-    Stored { head, origin, since: lsn, changed_in: lsn, has_blobs: false }
+    Stored { head, origin, document_bytes, since: lsn, changed_in: lsn, has_blobs: false }
 }
 
 /// Makes a durable change of a log visible.
@@ -449,6 +455,7 @@ pub(crate) fn show(shared: &Shared, pin: &Pin, stored: Stored, effect: Effect, w
     if state.staged.as_ref().is_some_and(|staged| staged.changed_in == stored.changed_in) {
         state.staged = None;
     }
+    shared.accounts.show(state.committed.as_ref(), &stored);
     state.committed = Some(stored);
     match effect {
         Effect::None => {}

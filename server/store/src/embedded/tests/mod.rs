@@ -10,6 +10,7 @@ use crate::api::{Append, Close, ReadError, ReadLimit, Store as _, WriteError};
 use crate::testing::{Tested, append, assert_reads, create, id, new_log, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
+mod inspect;
 mod model;
 mod space;
 
@@ -17,19 +18,23 @@ mod both_durabilities {
     mod sync {
         use super::super::*;
 
-        crate::store_suite!(|caps| make(caps, Durability::Sync));
+        crate::store_suite!(|caps, quotas| limited(caps, quotas, Durability::Sync));
     }
 
     mod os {
         use super::super::*;
 
-        crate::store_suite!(|caps| make(caps, Durability::Os));
+        crate::store_suite!(|caps, quotas| limited(caps, quotas, Durability::Os));
     }
 }
 
 fn make(caps: Caps, durability: Durability) -> (Tested, tempfile::TempDir) {
+    limited(caps, Quotas::default(), durability)
+}
+
+fn limited(caps: Caps, quotas: Quotas, durability: Durability) -> (Tested, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { durability, caps, ..Options::default() };
+    let options = Options { durability, caps, quotas, ..Options::default() };
     (Arc::new(EmbeddedStore::open(dir.path(), options).unwrap()), dir)
 }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::api::{Entry, NewLog, Store, WriteError};
 use crate::compaction::{Compact, Span};
 use crate::memory::MemoryStore;
+use crate::quota::Quota;
 use crate::testing::owner;
 use crate::types::{Head, Seq, UnixMillis};
 
@@ -53,6 +54,10 @@ enum Event {
 }
 
 const CAPS: Caps = Caps { entries: Some(40), bytes: Some(300_000) };
+
+/// Of six logs, some have no room.
+const QUOTAS: Quotas =
+    Quotas { owner: Quota { logs: Some(4), bytes: None }, total: Quota { logs: None, bytes: None } };
 
 /// So small that a history fills some, and they get cleaned.
 const SEGMENT_BYTES: u64 = 1500;
@@ -99,7 +104,7 @@ struct Both {
 impl Both {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (disk, model) = (Some(open(dir.path())), MemoryStore::new(CAPS));
+        let (disk, model) = (Some(open(dir.path())), MemoryStore::new(CAPS).with_quotas(QUOTAS));
         let (survivors, compacted) = (BTreeSet::new(), BTreeSet::new());
         Self { dir, disk, model, ids: BTreeMap::new(), survivors, compacted, versions: BTreeMap::new() }
     }
@@ -262,6 +267,7 @@ impl Both {
             self.model.logs_of(&owner(), None, 100).await
         );
         assert_eq!(self.disk().open_logs(None, 100).await, self.model.open_logs(None, 100).await);
+        self.compare_kept().await;
         let now = UnixMillis(50);
         assert_eq!(self.disk().due(now, 100).await, self.model.due(now, 100).await);
         for key in 0..4 {
@@ -269,6 +275,20 @@ impl Both {
                 (self.disk().record(&[b'k', key]).await, self.model.record(&[b'k', key]).await);
             assert_eq!(disk.unwrap().map(|record| record.value), model.unwrap().map(|record| record.value));
         }
+    }
+}
+
+impl Both {
+    /// What the owner keeps is what its logs say.
+    async fn compare_kept(&self) {
+        let (kept, model) = (self.disk().usage_of(&owner()).await.unwrap(), self.model.usage().kept);
+        assert_eq!((kept.logs, self.disk().usage().kept), (model.logs, kept));
+        let mut bytes = 0;
+        for id in self.disk().logs_of(&owner(), None, 100).await.unwrap() {
+            bytes += self.disk().head(id).await.unwrap().unwrap().retained_bytes;
+            bytes += self.disk().document(id).await.unwrap().len() as u64;
+        }
+        assert_eq!(kept.bytes, bytes);
     }
 }
 
@@ -292,6 +312,7 @@ fn open(dir: &Path) -> EmbeddedStore {
         dir,
         Options {
             caps: CAPS,
+            quotas: QUOTAS,
             segment_bytes: SEGMENT_BYTES,
             purged_stays: Duration::ZERO,
             ..Options::default()
@@ -317,6 +338,9 @@ proptest! {
             both.compare().await;
             both.reopen().await;
             both.compare().await;
+            both.disk = None;
+            let checked = EmbeddedStore::check(both.dir.path(), &mut |problem| panic!("{problem}"));
+            assert_eq!(checked.unwrap().problems, 0);
         });
     }
 }
