@@ -51,6 +51,11 @@ impl Node {
         Self(Form::Text(text.into()))
     }
 
+    /// Nothing.
+    pub fn null() -> Self {
+        Self(Form::Raw(RawValue::NULL.to_owned()))
+    }
+
     /// An object without members.
     pub fn object() -> Self {
         Self(Form::Object(Members::new()))
@@ -150,6 +155,16 @@ impl Node {
         Some(members.remove(at).1)
     }
 
+    /// The members of an object, in their order; none of any other value.
+    pub fn entries(&mut self) -> &[(Box<str>, Self)] {
+        self.members().map_or(&[], |members| members.as_slice())
+    }
+
+    /// Takes an object apart; of any other value nothing is left.
+    pub fn into_entries(mut self) -> Vec<(Box<str>, Self)> {
+        self.members().map(std::mem::take).unwrap_or_default()
+    }
+
     /// Appends the members of another object. A name that is there already stays as it is.
     pub fn extend(&mut self, mut other: Self) {
         let (Some(members), Some(more)) = (self.members(), other.members()) else { return };
@@ -174,7 +189,8 @@ impl Node {
         }
     }
 
-    fn is_null(&self) -> bool {
+    /// Whether it is null.
+    pub fn is_null(&self) -> bool {
         matches!(&self.0, Form::Raw(raw) if raw.get() == "null")
     }
 }

@@ -81,6 +81,12 @@ impl Failure {
         self
     }
 
+    /// Names the response that the failed call made.
+    pub(crate) fn with_response_id(mut self, id: impl Into<String>) -> Self {
+        self.0.response_id = Some(id.into());
+        self
+    }
+
     /// Calls the parameter `to` if the gateway, which has other words for some, calls it `from`.
     pub(crate) fn rename_param(self, from: &str, to: &str) -> Self {
         if self.0.param.as_deref() == Some(from) { self.with_param(to) } else { self }
@@ -88,17 +94,22 @@ impl Failure {
 
     /// The HTTP reply. `request_id` goes into the envelope if it is readable text.
     fn reply(&self, request_id: Option<&HeaderValue>) -> Response {
-        #[derive(Serialize)]
-        struct Envelope<'a> {
-            error: Object<'a>,
-        }
         let request_id = request_id.and_then(|id| id.to_str().ok());
-        let body = json(&Envelope { error: self.object(request_id) });
+        let body = self.envelope(request_id);
         let mut reply = Response::new(Body::from(body));
         *reply.status_mut() =
             StatusCode::from_u16(self.0.code.row().http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.put_headers(reply.headers_mut());
         reply
+    }
+
+    /// The envelope: the body of a reply, and the last frame of a chat that failed after its first (D-10).
+    pub(crate) fn envelope(&self, request_id: Option<&str>) -> Bytes {
+        #[derive(Serialize)]
+        struct Envelope<'a> {
+            error: Object<'a>,
+        }
+        json(&Envelope { error: self.object(request_id) })
     }
 
     /// The data of the `error` frame that ends a stream: the flat form of OpenAI and the nested one of Open Responses in one

@@ -6,9 +6,11 @@
 
 mod body;
 mod caller;
+mod chat;
 mod clients;
 mod create;
 mod error;
+mod fields;
 mod keys;
 mod lists;
 mod models;

@@ -8,7 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tidemark_proto::v1::{ErrorCode, ListInputItemsRequest, ListRequest, Order};
+use tidemark_proto::v1::{Api, ErrorCode, ListInputItemsRequest, ListRequest, Order};
 
 use crate::caller::Caller;
 use crate::error::{self, Failure};
@@ -59,10 +59,19 @@ impl<'a> List<'a> {
 
 /// `GET /v1/responses`: the caller's responses, the newest first.
 pub(crate) async fn responses(State(bridge): State<Bridge>, request: Request) -> Result<Response, Failure> {
+    list(&bridge, request, Api::Responses).await
+}
+
+/// `GET /v1/chat/completions`: the caller's chats, the newest first.
+pub(crate) async fn chats(State(bridge): State<Bridge>, request: Request) -> Result<Response, Failure> {
+    list(&bridge, request, Api::ChatCompletions).await
+}
+
+async fn list(bridge: &Bridge, request: Request, api: Api) -> Result<Response, Failure> {
     let (mut parts, _) = request.into_parts();
     let params = Params::of(&parts.uri)?;
     let cursor = params.position(CURSOR)?.unwrap_or_default();
-    let ask = ListRequest { page_size: params.limit()?, page_token: cursor.to_owned() };
+    let ask = ListRequest { page_size: params.limit()?, page_token: cursor.to_owned(), api: api.into() };
     let call = Caller::take(&mut parts).call(ask);
     let reply = bridge.clients.responses().list(call).await;
     let page = reply.map_err(|status| Failure::from(status).rename_param(PAGE_TOKEN, CURSOR))?.into_inner();

@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tidemark_proto::names;
 use tidemark_proto::v1::{
-    self, CancelRequest, CreateStreamRequest, DeleteRequest, ErrorCode, GetRequest, ResumeRequest, Status,
-    Ticket,
+    self, Api, CancelRequest, CreateRequest, CreateStreamRequest, CreateStreamResponse, DeleteRequest,
+    ErrorCode, GetRequest, ResumeRequest, Status, Ticket,
 };
 
 use crate::body;
@@ -23,7 +23,7 @@ use crate::params::Params;
 use crate::position::{self, EVENT_IDS, Position, View};
 use crate::repeat;
 use crate::router::Bridge;
-use crate::sse::{self, First, Frames};
+use crate::sse::{self, EventFrames, First, Frames};
 use crate::tickets;
 
 /// How often a poller may look at a running response, in milliseconds (W-33).
@@ -61,18 +61,24 @@ pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Re
     (create.idempotency_key, create.ticket) = (key, ticket);
     let caller = Caller::take(&mut parts);
     match delivery {
-        Delivery::Json => {
-            let made = bridge.clients.responses().create(caller.call(create)).await;
-            let made = made.map_err(repeat::refusal)?.into_inner();
-            let mut reply = object(made.response)?;
-            put_made(made.replayed, made.ticket, reply.headers_mut())?;
-            Ok(reply)
-        }
+        Delivery::Json => buffered(&bridge, caller.call(create)).await,
         Delivery::Stream => {
             let request = CreateStreamRequest { create: Some(create), after };
             create_stream(&bridge, caller.call(request), event_ids).await
         }
     }
+}
+
+/// The reply to a create whose answer comes as JSON.
+pub(crate) async fn buffered(
+    bridge: &Bridge,
+    call: tonic::Request<CreateRequest>,
+) -> Result<Response, Failure> {
+    let made = bridge.clients.responses().create(call).await;
+    let made = made.map_err(repeat::refusal)?.into_inner();
+    let mut reply = object(made.response)?;
+    put_made(made.replayed, made.ticket, reply.headers_mut())?;
+    Ok(reply)
 }
 
 async fn create_stream(
@@ -87,13 +93,32 @@ async fn create_stream(
     let Some(mut first) = messages.message().await? else {
         return Err(Failure::broken_contract("CreateStream ended without a message"));
     };
-    let (id, replayed, ticket) = (response_id(&first.id)?, first.replayed, first.ticket.take());
-    let frames = Frames::new(event_ids, after.filter(|_| replayed));
-    let mut reply = sse::reply(First::Message(first), messages, frames);
-    let headers = reply.headers_mut();
-    headers.insert(names::RESPONSE_ID, id);
-    put_made(replayed, ticket, headers)?;
-    Ok(reply)
+    let named = Named::of(&mut first)?;
+    let frames = EventFrames::new(event_ids, after.filter(|_| first.replayed));
+    named.put_on(sse::reply(First::Message(first), messages, Box::new(frames)))
+}
+
+/// What the first message of a created stream says of the response, for the headers.
+pub(crate) struct Named {
+    id: HeaderValue,
+    replayed: bool,
+    ticket: Option<Ticket>,
+}
+
+impl Named {
+    /// Takes it out of the message.
+    pub(crate) fn of(first: &mut CreateStreamResponse) -> Result<Self, Failure> {
+        let ticket = first.ticket.take();
+        Ok(Self { id: response_id(&first.id)?, replayed: first.replayed, ticket })
+    }
+
+    /// The reply with the headers that say so.
+    pub(crate) fn put_on(self, mut reply: Response) -> Result<Response, Failure> {
+        let headers = reply.headers_mut();
+        headers.insert(names::RESPONSE_ID, self.id);
+        put_made(self.replayed, self.ticket, headers)?;
+        Ok(reply)
+    }
 }
 
 /// What the headers of a create's reply say besides the id.
@@ -114,29 +139,43 @@ pub(crate) async fn get(
     let view = View::of(&parts)?;
     let caller = Caller::take(&mut parts);
     match view {
-        View::Snapshot => {
-            let reply = bridge.clients.responses().get(caller.call(GetRequest { id })).await?;
-            object(reply.into_inner().response)
+        View::Snapshot => snapshot(&bridge, caller, id, Api::Responses).await,
+        View::Stream(position) => {
+            let frames = EventFrames::new(position.event_ids, position.after);
+            resume(&bridge, caller, id, Api::Responses, position, Box::new(frames)).await
         }
-        View::Stream(position) => resume(&bridge, caller, id, position).await,
     }
 }
 
-async fn resume(
+/// A response of this API as it is now.
+pub(crate) async fn snapshot(
     bridge: &Bridge,
     caller: Caller,
     id: String,
+    api: Api,
+) -> Result<Response, Failure> {
+    let reply = bridge.clients.responses().get(caller.call(GetRequest { id, api: api.into() })).await?;
+    object(reply.into_inner().response)
+}
+
+/// The events of a response of this API, from a position on.
+pub(crate) async fn resume(
+    bridge: &Bridge,
+    caller: Caller,
+    id: String,
+    api: Api,
     position: Position,
+    frames: Box<dyn Frames>,
 ) -> Result<Response, Failure> {
     // An id that no header can hold is for the gateway to refuse, like any other that it does not know.
     let header = response_id(&id);
-    let call = ResumeRequest { id, after: position.after, on_gap: position.on_gap.into() };
+    let call = ResumeRequest { id, after: position.after, on_gap: position.on_gap.into(), api: api.into() };
     let mut messages = bridge.clients.responses().resume(caller.call(call)).await?.into_inner();
     let first = sse::first(&mut messages).await?;
     let mut reply = match first {
         // What ends the reconnecting of a browser that has all of it (D-9).
         First::Ended if position.event_ids => StatusCode::NO_CONTENT.into_response(),
-        first => sse::reply(first, messages, Frames::new(position.event_ids, position.after)),
+        first => sse::reply(first, messages, frames),
     };
     reply.headers_mut().insert(names::RESPONSE_ID, header?);
     Ok(reply)
@@ -148,8 +187,18 @@ pub(crate) async fn cancel(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Failure> {
+    cancel_of(&bridge, id, request, Api::Responses).await
+}
+
+/// The same for a response of this API.
+pub(crate) async fn cancel_of(
+    bridge: &Bridge,
+    id: String,
+    request: Request,
+    api: Api,
+) -> Result<Response, Failure> {
     let (mut parts, _) = request.into_parts();
-    let call = Caller::take(&mut parts).call(CancelRequest { id });
+    let call = Caller::take(&mut parts).call(CancelRequest { id, api: api.into() });
     let reply = bridge.clients.responses().cancel(call).await?;
     object(reply.into_inner().response)
 }
@@ -160,11 +209,22 @@ pub(crate) async fn delete(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Failure> {
+    delete_of(&bridge, id, request, Api::Responses, "response").await
+}
+
+/// The same for a response of this API; `object` is what the reply calls itself.
+pub(crate) async fn delete_of(
+    bridge: &Bridge,
+    id: String,
+    request: Request,
+    api: Api,
+    object: &'static str,
+) -> Result<Response, Failure> {
     let (mut parts, _) = request.into_parts();
-    let call = Caller::take(&mut parts).call(DeleteRequest { id });
+    let call = Caller::take(&mut parts).call(DeleteRequest { id, api: api.into() });
     let id = bridge.clients.responses().delete(call).await?.into_inner().id;
     let header = response_id(&id)?;
-    let mut reply = json(error::json(&Deleted { id: &id, object: "response", deleted: true }));
+    let mut reply = json(error::json(&Deleted { id: &id, object, deleted: true }));
     reply.headers_mut().insert(names::RESPONSE_ID, header);
     Ok(reply)
 }

@@ -14,7 +14,7 @@ use tidemark_proto::v1::ErrorCode;
 
 use crate::clients::Clients;
 use crate::error::{self, Failure};
-use crate::{keys, lists, models, responses, tickets};
+use crate::{chat, keys, lists, models, responses, tickets};
 
 /// The largest request body unless set otherwise, in bytes.
 pub const DEFAULT_BODY_LIMIT: usize = 16 << 20;
@@ -133,6 +133,42 @@ pub const ROUTES: &[Route] = &[
         path: "/responses/{id}/input_items",
         calls: &["/tidemark.v1.ResponsesService/ListInputItems"],
         handler: || get(lists::input_items),
+    },
+    Route {
+        method: Method::GET,
+        path: "/chat/completions",
+        calls: &["/tidemark.v1.ResponsesService/List"],
+        handler: || get(lists::chats),
+    },
+    Route {
+        method: Method::POST,
+        path: "/chat/completions",
+        calls: &["/tidemark.v1.ResponsesService/Create", "/tidemark.v1.ResponsesService/CreateStream"],
+        handler: || post(chat::create),
+    },
+    Route {
+        method: Method::GET,
+        path: "/chat/completions/{id}",
+        calls: &["/tidemark.v1.ResponsesService/Get", "/tidemark.v1.ResponsesService/Resume"],
+        handler: || get(chat::get),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/chat/completions/{id}",
+        calls: &["/tidemark.v1.ResponsesService/Delete"],
+        handler: || delete(chat::delete),
+    },
+    Route {
+        method: Method::POST,
+        path: "/chat/completions/{id}/cancel",
+        calls: &["/tidemark.v1.ResponsesService/Cancel"],
+        handler: || post(chat::cancel),
+    },
+    Route {
+        method: Method::POST,
+        path: "/chat/completions/{id}/tickets",
+        calls: &["/tidemark.v1.ResponsesService/CreateTicket"],
+        handler: || post(tickets::create),
     },
     Route {
         method: Method::GET,

@@ -22,13 +22,13 @@ use crate::error::{self, Ending, Failure};
 const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(1);
 
 /// What follows the last event of every stream that ended as it should, or with an `error` frame (W-20).
-const DONE: &[u8] = b"data: [DONE]\n\n";
+pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// What an empty message becomes (W-21).
-const HEARTBEAT: &[u8] = b": heartbeat\n\n";
+pub(crate) const HEARTBEAT: &[u8] = b": heartbeat\n\n";
 
 /// The name of the frame that tells of lost events (D-20).
-const GAP_TYPE: &str = "tidemark:gap";
+pub(crate) const GAP_TYPE: &str = "tidemark:gap";
 
 /// More than all that a frame has besides its type and data: `event: `, `\nid: ` with a number, `\ndata: `, two line ends.
 const FRAME_OVERHEAD: usize = 48;
@@ -36,8 +36,8 @@ const FRAME_OVERHEAD: usize = 48;
 /// What a message of either stream brings.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    events: Vec<Event>,
-    gap: Option<Gap>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) gap: Option<Gap>,
 }
 
 impl From<CreateStreamResponse> for Batch {
@@ -77,7 +77,7 @@ pub(crate) async fn first<M>(messages: &mut Streaming<M>) -> Result<First<M>, St
 }
 
 /// The reply that streams `first` and then the rest of `messages`. Dropping its body drops the call.
-pub(crate) fn reply<M>(first: First<M>, messages: Streaming<M>, frames: Frames) -> Response
+pub(crate) fn reply<M>(first: First<M>, messages: Streaming<M>, frames: Box<dyn Frames>) -> Response
 where
     M: Into<Batch> + Send + 'static,
 {
@@ -101,44 +101,75 @@ struct Reader<M> {
     first: Option<Batch>,
     /// None once it has ended.
     messages: Option<Streaming<M>>,
-    frames: Frames,
+    frames: Box<dyn Frames>,
 }
 
 async fn next_chunk<M: Into<Batch>>(
     reader: Option<Reader<M>>,
 ) -> Option<(Result<Bytes, Infallible>, Option<Reader<M>>)> {
     let mut reader = reader?;
-    if let Some(batch) = reader.first.take() {
-        return Some((Ok(reader.frames.batch(&batch)), Some(reader)));
+    loop {
+        let batch = match reader.first.take() {
+            Some(batch) => batch,
+            None => {
+                let next = match &mut reader.messages {
+                    Some(messages) => messages.message().await,
+                    None => Ok(None),
+                };
+                match next {
+                    Ok(Some(message)) => message.into(),
+                    Ok(None) => return last(reader.frames.end()),
+                    Err(status) => match Ending::from(status) {
+                        Ending::Resume => return None,
+                        Ending::Fault(failure) => return last(reader.frames.fault(&failure)),
+                    },
+                }
+            }
+        };
+        let chunk = reader.frames.batch(&batch);
+        if !chunk.is_empty() {
+            return Some((Ok(chunk), Some(reader)));
+        }
     }
-    let next = match &mut reader.messages {
-        Some(messages) => messages.message().await,
-        None => Ok(None),
-    };
-    let last_chunk = match next {
-        Ok(Some(message)) => return Some((Ok(reader.frames.batch(&message.into())), Some(reader))),
-        Ok(None) => Bytes::from_static(DONE),
-        Err(status) => match Ending::from(status) {
-            Ending::Resume => return None,
-            Ending::Fault(failure) => reader.frames.fault(&failure),
-        },
-    };
-    Some((Ok(last_chunk), None))
 }
 
-/// Writes frames, and remembers what the reader has.
+/// The end of a body; empty bytes are not sent.
+fn last<R>(chunk: Bytes) -> Option<(Result<Bytes, Infallible>, Option<R>)> {
+    (!chunk.is_empty()).then_some((Ok(chunk), None))
+}
+
+/// Writes what a stream brings, in the form of one API, and remembers what the reader has.
+pub(crate) trait Frames: Send {
+    /// Everything that a message brings; nothing if the reader is not to see it.
+    fn batch(&mut self, batch: &Batch) -> Bytes;
+
+    /// The last bytes of a stream that failed.
+    fn fault(&self, failure: &Failure) -> Bytes;
+
+    /// The last bytes of a stream that ended as it should, if there are any.
+    fn end(&self) -> Bytes;
+}
+
+/// Frames of the Responses API: named events.
 #[derive(Debug)]
-pub(crate) struct Frames {
+pub(crate) struct EventFrames {
     event_ids: bool,
     last: Option<u64>,
 }
 
-impl Frames {
+impl EventFrames {
     /// For a reader that has everything up to `after`; `event_ids` turns `id:` lines on (D-9).
     pub(crate) fn new(event_ids: bool, after: Option<u64>) -> Self {
         Self { event_ids, last: after }
     }
 
+    /// The number that frames repeat which are not in the log, so that no cursor moves (S-1).
+    fn last(&self) -> u64 {
+        self.last.unwrap_or(0)
+    }
+}
+
+impl Frames for EventFrames {
     /// One chunk with everything a message brings; a heartbeat if that is nothing.
     fn batch(&mut self, batch: &Batch) -> Bytes {
         if batch.events.is_empty() && batch.gap.is_none() {
@@ -156,7 +187,6 @@ impl Frames {
         chunk.freeze()
     }
 
-    /// The last chunk of a stream that failed.
     fn fault(&self, failure: &Failure) -> Bytes {
         let mut chunk = BytesMut::new();
         self.frame(&mut chunk, "error", &failure.frame_data(self.last()));
@@ -164,11 +194,12 @@ impl Frames {
         chunk.freeze()
     }
 
-    /// The number that frames repeat which are not in the log, so that no cursor moves (S-1).
-    fn last(&self) -> u64 {
-        self.last.unwrap_or(0)
+    fn end(&self) -> Bytes {
+        Bytes::from_static(DONE)
     }
+}
 
+impl EventFrames {
     fn frame(&self, chunk: &mut BytesMut, kind: &str, data: &[u8]) {
         chunk.put_slice(b"event: ");
         chunk.put_slice(kind.as_bytes());
@@ -182,7 +213,8 @@ impl Frames {
     }
 }
 
-fn gap_data(gap: &Gap, last: u64) -> Bytes {
+/// What the frame of a gap says; `last` is the last number that was delivered.
+pub(crate) fn gap_data(gap: &Gap, last: u64) -> Bytes {
     #[derive(Serialize)]
     struct Data {
         r#type: &'static str,
@@ -209,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_one_chunk_of_whole_frames() {
-        let mut frames = Frames::new(false, None);
+        let mut frames = EventFrames::new(false, None);
         let chunk =
             frames.batch(&batch(vec![event(0, "response.created"), event(1, "response.queued")], None));
         assert_eq!(
@@ -223,18 +255,18 @@ mod tests {
         let longest = u64::MAX;
         let event = event(longest, "t");
         let mut chunk = BytesMut::new();
-        Frames::new(true, Some(longest)).frame(&mut chunk, &event.r#type, &event.data);
+        EventFrames::new(true, Some(longest)).frame(&mut chunk, &event.r#type, &event.data);
         assert!(chunk.len() <= event.r#type.len() + event.data.len() + FRAME_OVERHEAD);
     }
 
     #[test]
     fn an_empty_message_is_a_heartbeat() {
-        assert_eq!(Frames::new(true, Some(4)).batch(&batch(Vec::new(), None)), ": heartbeat\n\n");
+        assert_eq!(EventFrames::new(true, Some(4)).batch(&batch(Vec::new(), None)), ": heartbeat\n\n");
     }
 
     #[test]
     fn a_gap_comes_before_its_events_and_repeats_the_last_number() {
-        let mut frames = Frames::new(true, Some(4));
+        let mut frames = EventFrames::new(true, Some(4));
         let chunk = frames.batch(&batch(vec![event(9, "x")], Some(Gap { from: 5, to: 8 })));
         assert_eq!(
             chunk,
@@ -252,10 +284,10 @@ mod tests {
                  \"error\":{{\"message\":\"broken\",\"type\":\"server_error\",\"param\":null,\"code\":\"internal\"}}}}"
             )
         };
-        let untouched = Frames::new(true, None).fault(&failure);
+        let untouched = EventFrames::new(true, None).fault(&failure);
         assert_eq!(untouched, format!("event: error\ndata: {}\n\ndata: [DONE]\n\n", data(0)));
 
-        let mut frames = Frames::new(true, None);
+        let mut frames = EventFrames::new(true, None);
         frames.batch(&batch(vec![event(6, "x")], None));
         assert_eq!(
             frames.fault(&failure),

@@ -86,7 +86,7 @@ pub(crate) fn show(ticket: Option<Ticket>, headers: &mut HeaderMap) -> Result<()
     Ok(())
 }
 
-/// `POST /v1/responses/{id}/tickets`.
+/// `POST /v1/responses/{id}/tickets`, and the same of a chat.
 pub(crate) async fn create(
     State(bridge): State<Bridge>,
     Id(id): Id,

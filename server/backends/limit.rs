@@ -141,6 +141,7 @@ mod tests {
 
     fn generation() -> Arc<Generation> {
         Arc::new(Generation {
+            api: crate::backends::Api::Responses,
             model: "m".to_owned(),
             items: Vec::new(),
             earlier: 0,

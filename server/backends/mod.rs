@@ -11,6 +11,7 @@ pub mod limit;
 pub mod openai;
 pub mod sse;
 
+mod from_chat;
 mod pool;
 #[cfg(test)]
 #[path = "../../tests/common/scripted.rs"]
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::Stream;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::Error;
@@ -32,12 +34,26 @@ use crate::json::Node;
 pub use pool::{Listed, Pool, Route};
 pub use settings::{BadBaseUrl, BaseUrl, Dialect, Kind, Models, OpenAi, Settings};
 
+/// The OpenAI API in whose words a generation is asked for and its answer is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// The Responses API.
+    #[default]
+    Responses,
+    /// Chat Completions.
+    Chat,
+}
+
 /// What a backend is asked to generate.
 #[derive(Clone, Debug)]
 pub struct Generation {
+    /// In whose words the rest is.
+    pub api: Api,
     /// The model's name at the backend.
     pub model: String,
-    /// The whole conversation as OpenAI input items, oldest first: earlier responses expanded, the new input last.
+    /// The whole conversation as OpenAI input items, oldest first: earlier responses expanded, the new input last. With
+    /// [`Api::Chat`] the messages of a chat.
     pub items: Vec<Box<RawValue>>,
     /// How many of `items`, from the front, are of earlier responses: the caller did not send them with this request.
     pub earlier: usize,
@@ -50,6 +66,12 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// How many answers are asked for: `n` of a chat.
+    pub fn choices(&self) -> usize {
+        let asked = self.params.get("n").and_then(|n| serde_json::from_str(n.get()).ok());
+        asked.filter(|_| self.api == Api::Chat).unwrap_or(1)
+    }
+
     /// Reads the items in their order, each with the name by which an error about it calls it: its place in the caller's input.
     ///
     /// # Errors
@@ -59,9 +81,13 @@ impl Generation {
         &'a self,
         mut read: impl FnMut(&'a RawValue, &str) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let own_items = match self.api {
+            Api::Responses => "input",
+            Api::Chat => "messages",
+        };
         for (index, item) in self.items.iter().enumerate() {
             match index.checked_sub(self.earlier) {
-                Some(own) => read(item, &format!("input[{own}]"))?,
+                Some(own) => read(item, &format!("{own_items}[{own}]"))?,
                 None => read(item, &format!("item[{index}]")).map_err(|error| {
                     let text = format!("in the conversation so far, {}", error.message());
                     Error::invalid("previous_response_id", text)
@@ -96,6 +122,9 @@ pub enum Step {
     },
     /// An event of the Responses API, from a backend that speaks it. An answer is made of these or of the pieces above.
     Event(ItemEvent),
+    /// A chunk of a chat, from a backend that speaks it, for a caller who does: with its ids, unknown fields and what was used. An
+    /// answer is made of these or of the pieces above. Chunks about what was used alone may follow [`Step::Finish`].
+    Chunk(Node),
     /// What was used, as far as the backend has counted.
     Usage(Usage),
     /// The backend has said why it stopped. Only [`Step::Usage`] may follow; the stream ends soon after.

@@ -503,6 +503,7 @@ mod tests {
         assert_eq!(listed, [pair("demo", "demo"), pair("demo-long", "demo"), pair("m", "local")]);
 
         let generation = Generation {
+            api: crate::backends::Api::Responses,
             model: "m".to_owned(),
             items: Vec::new(),
             earlier: 0,

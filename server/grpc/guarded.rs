@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(reason(&first), (Code::Unauthenticated, "STREAM_FORBIDDEN".to_owned()));
         assert!(open.next().await.is_none(), "nothing follows");
         // The listener knew the caller before the key was disabled.
-        let get = service.get(room.call(GetRequest { id })).await.map(drop);
+        let get = service.get(room.call(GetRequest { id, ..Default::default() })).await.map(drop);
         let list = service.list(room.call(ListRequest::default())).await.map(drop);
         for read in [get, list] {
             assert_eq!(reason(&read.unwrap_err()), refused);

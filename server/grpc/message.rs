@@ -8,21 +8,25 @@ use serde::de::IgnoredAny;
 use tidemark_proto::v1::{self, ErrorCode};
 use tidemark_store::UnixMillis;
 
+use crate::backends::Api;
 use crate::error::Error;
 use crate::runs::{Cancelled, Event, Gap, Incomplete, InputItem, InputPage, ResponsePage, Snapshot, Status};
 
-/// The fields of the response object that the contract types. The object is their only source.
+/// The fields of the response object that the contract types, in the words of either API. The object is their only source.
 #[derive(Debug, Deserialize)]
 struct Object {
     model: String,
+    #[serde(default)]
     background: bool,
     store: bool,
+    #[serde(alias = "created")]
     created_at: i64,
     completed_at: Option<i64>,
     usage: Option<Usage>,
     error: Option<Fault>,
     previous_response_id: Option<String>,
     metadata: BTreeMap<String, String>,
+    #[serde(alias = "choices")]
     output: Vec<IgnoredAny>,
 }
 
@@ -34,21 +38,26 @@ struct Fault {
 
 #[derive(Debug, Deserialize)]
 struct Usage {
+    #[serde(default, alias = "prompt_tokens")]
     input_tokens: u64,
-    input_tokens_details: InputDetails,
+    #[serde(alias = "prompt_tokens_details")]
+    input_tokens_details: Option<InputDetails>,
+    #[serde(default, alias = "completion_tokens")]
     output_tokens: u64,
-    output_tokens_details: OutputDetails,
-    total_tokens: u64,
+    #[serde(alias = "completion_tokens_details")]
+    output_tokens_details: Option<OutputDetails>,
+    /// What was used by a chat is in the words of its backend, which may leave out some.
+    total_tokens: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
 struct InputDetails {
-    cached_tokens: u64,
+    cached_tokens: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
 struct OutputDetails {
-    reasoning_tokens: u64,
+    reasoning_tokens: Option<u64>,
 }
 
 /// The message of a response.
@@ -57,14 +66,16 @@ struct OutputDetails {
 /// `internal` if the object is not one of ours.
 pub(super) fn response(snapshot: Snapshot) -> Result<v1::Response, Error> {
     let object = parse(&snapshot)?;
-    let Snapshot { id, status, head, json, fault: _ } = snapshot;
+    let (id, api) = (snapshot.public_id(), snapshot.api());
+    let Snapshot { id: _, status, head, json, fault: _ } = snapshot;
     let (incomplete_reason, cancel_reason) = match status {
         Status::Incomplete(reason) => (reason.code(), ""),
         Status::Cancelled(cause) => ("", cause.code()),
         Status::Queued | Status::InProgress | Status::Completed | Status::Failed => ("", ""),
     };
     Ok(v1::Response {
-        id: id.to_string(),
+        id,
+        api: words(api).into(),
         status: state(status).into(),
         model: object.model,
         background: object.background,
@@ -83,17 +94,19 @@ pub(super) fn response(snapshot: Snapshot) -> Result<v1::Response, Error> {
     })
 }
 
-/// The same, but a response that failed with nothing put out is the error itself (S-3).
+/// The same, but a response that failed with nothing put out is the error itself (S-3). So is any chat that failed: its object has no
+/// place for that which a client of that API would read.
 ///
 /// # Errors
 /// The error of the response, with its id.
 pub(super) fn response_or_error(snapshot: Snapshot) -> Result<v1::Response, Error> {
     let object = parse(&snapshot)?;
     match object.error {
-        Some(fault) if object.output.is_empty() => {
+        Some(fault) if object.output.is_empty() || snapshot.api() == Api::Chat => {
             let code = ErrorCode::from_code(&fault.code).unwrap_or(ErrorCode::Internal);
+            let id = snapshot.public_id();
             let error = snapshot.fault.unwrap_or_else(|| Error::new(code, fault.message));
-            Err(error.with_response_id(snapshot.id.to_string()))
+            Err(error.with_response_id(id))
         }
         _ => response(snapshot),
     }
@@ -158,6 +171,13 @@ fn state(status: Status) -> v1::Status {
     }
 }
 
+fn words(api: Api) -> v1::Api {
+    match api {
+        Api::Responses => v1::Api::Responses,
+        Api::Chat => v1::Api::ChatCompletions,
+    }
+}
+
 fn seconds(seconds: i64) -> Timestamp {
     Timestamp { seconds, nanos: 0 }
 }
@@ -165,9 +185,15 @@ fn seconds(seconds: i64) -> Timestamp {
 fn usage(usage: &Usage) -> v1::Usage {
     v1::Usage {
         input_tokens: usage.input_tokens,
-        cached_tokens: usage.input_tokens_details.cached_tokens,
+        cached_tokens: usage.input_tokens_details.as_ref().and_then(|of| of.cached_tokens).unwrap_or(0),
         output_tokens: usage.output_tokens,
-        reasoning_tokens: usage.output_tokens_details.reasoning_tokens,
-        total_tokens: usage.total_tokens,
+        reasoning_tokens: usage
+            .output_tokens_details
+            .as_ref()
+            .and_then(|of| of.reasoning_tokens)
+            .unwrap_or(0),
+        total_tokens: usage
+            .total_tokens
+            .unwrap_or_else(|| usage.input_tokens.saturating_add(usage.output_tokens)),
     }
 }

@@ -5,20 +5,21 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt, stream};
 use tidemark_proto::v1::responses_service_server::ResponsesService;
 use tidemark_proto::v1::{
-    CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest, CreateStreamResponse,
-    CreateTicketRequest, CreateTicketResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse,
-    ListInputItemsRequest, ListInputItemsResponse, ListRequest, ListResponse, OnGap, Order, ResumeRequest,
-    ResumeResponse, Ticket, Wait,
+    self, CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest,
+    CreateStreamResponse, CreateTicketRequest, CreateTicketResponse, DeleteRequest, DeleteResponse,
+    GetRequest, GetResponse, ListInputItemsRequest, ListInputItemsResponse, ListRequest, ListResponse, OnGap,
+    Order, ResumeRequest, ResumeResponse, Ticket, Wait,
 };
 use tidemark_store::Seq;
 use tonic::{Request, Response, Status};
 
 use crate::auth::{Access, Principal, TicketOrder};
+use crate::backends::Api;
 use crate::error::Error;
 use crate::grpc::guarded::Guarded;
 use crate::grpc::status::status;
 use crate::grpc::{message, principal, ticket};
-use crate::runs::{self, Delivery, InputQuery, ResponseId, Runs};
+use crate::runs::{self, Delivery, InputQuery, ResponseId, Runs, Wanted};
 
 /// The service over the responses of this process.
 #[derive(Clone, Debug)]
@@ -92,9 +93,9 @@ impl ResponsesService for Responses {
         }
         let order = ticket::order(&principal, create.ticket.take()).map_err(|error| status(&error))?;
         let created = self.runs.create(&principal, create).await.map_err(|error| status(&error))?;
-        let id = created.snapshot.id;
+        let (id, name) = (created.snapshot.id, created.snapshot.public_id());
         let name = CreateStreamResponse {
-            id: id.to_string(),
+            id: name,
             events: Vec::new(),
             committed: created.snapshot.head.frontier.committed.get(),
             replayed: created.replayed,
@@ -113,26 +114,30 @@ impl ResponsesService for Responses {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let principal = principal(&request)?;
-        let response = self.runs.get(&principal, &request.get_ref().id).await.and_then(message::response);
+        let request = request.get_ref();
+        let response =
+            self.runs.get(&principal, wanted(&request.id, request.api)?).await.and_then(message::response);
         let answer = response.map(|response| GetResponse { response: Some(response) });
         self.answer(&principal, answer).await
     }
 
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
         let principal = principal(&request)?;
-        let response = self.runs.cancel(&principal, &request.get_ref().id).await.and_then(message::response);
+        let request = request.get_ref();
+        let response =
+            self.runs.cancel(&principal, wanted(&request.id, request.api)?).await.and_then(message::response);
         let answer = response.map(|response| CancelResponse { response: Some(response) });
         self.answer(&principal, answer).await
     }
 
     async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
         let principal = principal(&request)?;
-        let ResumeRequest { id, after, on_gap } = request.into_inner();
+        let ResumeRequest { id, after, on_gap, api } = request.into_inner();
         let on_gap = match choice::<OnGap>(on_gap, "on_gap")? {
             OnGap::Earliest => runs::OnGap::Earliest,
             OnGap::Fail | OnGap::Unspecified => runs::OnGap::Fail,
         };
-        let reader = self.runs.attach(&principal, &id, after.map(Seq::new), on_gap).await;
+        let reader = self.runs.attach(&principal, wanted(&id, api)?, after.map(Seq::new), on_gap).await;
         let reader = reader.map_err(|error| status(&error))?;
         let guarded = Guarded::new(reader, self.access.clone(), principal).await?;
         let messages = stream::unfold(guarded, async |mut guarded| {
@@ -144,15 +149,20 @@ impl ResponsesService for Responses {
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
         let principal = principal(&request)?;
-        let deleted = self.runs.delete(&principal, &request.get_ref().id).await;
-        let id = deleted.map_err(|error| status(&error))?.to_string();
+        let request = request.get_ref();
+        let deleted = self.runs.delete(&principal, wanted(&request.id, request.api)?).await;
+        let id = deleted.map_err(|error| status(&error))?;
         Ok(Response::new(DeleteResponse { id }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let principal = principal(&request)?;
-        let ListRequest { page_size, page_token } = request.get_ref();
-        let page = self.runs.list(&principal, *page_size, page_token).await.and_then(message::responses);
+        let ListRequest { page_size, page_token, api } = request.get_ref();
+        let page = self
+            .runs
+            .list(&principal, api_of(*api)?, *page_size, page_token)
+            .await
+            .and_then(message::responses);
         self.answer(&principal, page).await
     }
 
@@ -210,6 +220,19 @@ fn resumed_part(delivery: Delivery) -> ResumeResponse {
         Delivery::Heartbeat { committed } => (Vec::new(), committed, None),
     };
     ResumeResponse { events, committed: Some(committed.get()), gap }
+}
+
+/// The response that a call is about.
+fn wanted(id: &str, api: i32) -> Result<Wanted<'_>, Status> {
+    Ok(Wanted::of(id, api_of(api)?))
+}
+
+fn api_of(number: i32) -> Result<Option<Api>, Status> {
+    Ok(match choice::<v1::Api>(number, "api")? {
+        v1::Api::Unspecified => None,
+        v1::Api::Responses => Some(Api::Responses),
+        v1::Api::ChatCompletions => Some(Api::Chat),
+    })
 }
 
 /// An enum field; a number that the contract does not name is refused.

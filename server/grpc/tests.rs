@@ -143,9 +143,16 @@ async fn a_buffered_create_returns_the_whole_response_with_its_typed_fields() {
     ];
     assert_eq!(counted, [1, 2, 3, 4, 5]);
     assert_eq!((response.committed, response.watermark), (Some(8), None));
-    let got = responses.get(call(GetRequest { id: response.id.clone() })).await.unwrap().into_inner();
+    let got = responses
+        .get(call(GetRequest { id: response.id.clone(), ..Default::default() }))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(got.response.as_ref(), Some(&response));
-    let cancelled = responses.cancel(call(CancelRequest { id: response.id.clone() })).await.unwrap();
+    let cancelled = responses
+        .cancel(call(CancelRequest { id: response.id.clone(), ..Default::default() }))
+        .await
+        .unwrap();
     assert_eq!(cancelled.into_inner().response, Some(response));
 }
 
@@ -177,7 +184,8 @@ async fn a_created_stream_names_the_response_once_and_can_be_resumed() {
     let events: Vec<_> = messages.into_iter().flat_map(|message| message.events).collect();
     assert_eq!(events.last().unwrap().r#type, "response.completed");
     for after in [None, Some(0), Some(4), Some(9), Some(99)] {
-        let request = ResumeRequest { id: id.clone(), after, on_gap: OnGap::Fail.into() };
+        let request =
+            ResumeRequest { id: id.clone(), after, on_gap: OnGap::Fail.into(), ..Default::default() };
         let rest: Vec<_> = responses.resume(call(request)).await.unwrap().into_inner().collect().await;
         let rest: Vec<_> = rest.into_iter().flat_map(|message| message.unwrap().events).collect();
         let first = after.map_or(0, |after| after + 1);
@@ -193,7 +201,7 @@ async fn what_was_created_is_listed_and_can_be_deleted() {
         made.insert(0, responses.create(call(create())).await.unwrap().into_inner().response.unwrap());
     }
     let list = async |page_size, page_token: &str| {
-        let request = ListRequest { page_size, page_token: page_token.to_owned() };
+        let request = ListRequest { page_size, page_token: page_token.to_owned(), ..Default::default() };
         responses.list(call(request)).await.unwrap().into_inner()
     };
     let first = list(2, "").await;
@@ -207,7 +215,11 @@ async fn what_was_created_is_listed_and_can_be_deleted() {
     let input = responses.list_input_items(call(request)).await.unwrap().into_inner();
     assert_eq!((input.items.len(), input.has_more, input.page_size), (1, false, 20));
     assert!(input.items[0].id.starts_with("msg_"), "{:?}", input.items);
-    let deleted = responses.delete(call(DeleteRequest { id: id.clone() })).await.unwrap().into_inner();
+    let deleted = responses
+        .delete(call(DeleteRequest { id: id.clone(), ..Default::default() }))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(deleted.id, id);
     assert_eq!(list(0, "").await.responses.len(), 2);
 }
@@ -258,7 +270,13 @@ async fn a_call_that_is_dropped_no_longer_counts_as_a_reader() {
     let id = stream.next().await.unwrap().unwrap().id;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let get = || async {
-        responses.get(call(GetRequest { id: id.clone() })).await.unwrap().into_inner().response.unwrap()
+        responses
+            .get(call(GetRequest { id: id.clone(), ..Default::default() }))
+            .await
+            .unwrap()
+            .into_inner()
+            .response
+            .unwrap()
     };
     assert_eq!(get().await.status(), State::InProgress);
     drop(stream);

@@ -77,6 +77,6 @@ mod tests {
             .iter()
             .filter(|route| route.calls.iter().any(|method| Area::of(method) == Some(Area::Creates)));
         let paths: Vec<_> = creates.map(|route| format!("{route:?}")).collect();
-        assert_eq!(paths, ["POST /responses"]);
+        assert_eq!(paths, ["POST /responses", "POST /chat/completions"]);
     }
 }

@@ -7,10 +7,11 @@ use serde_json::value::RawValue;
 use tidemark_proto::v1::ErrorCode;
 
 use crate::auth::Principal;
+use crate::backends::Api;
 use crate::error::Error;
 use crate::runs::document::{Document, Link};
 use crate::runs::faults;
-use crate::runs::handle::{Found, Runs};
+use crate::runs::handle::{Found, Runs, Wanted};
 
 /// The most responses in one conversation.
 pub const MAX_CHAIN_LINKS: usize = 1000;
@@ -40,7 +41,8 @@ impl Runs {
             if turns.len() == MAX_CHAIN_LINKS {
                 return Err(too_long(&format!("more than {MAX_CHAIN_LINKS} responses")));
             }
-            let found = self.look_up(principal, &id).await.map_err(of_link)?;
+            let wanted = Wanted::of(&id, Some(Api::Responses));
+            let found = self.look_up(principal, wanted).await.map_err(of_link)?;
             if !found.head.frontier.closed {
                 return Err(faults::previous_running());
             }

@@ -119,6 +119,11 @@ impl Composer {
         self.draft.output.items()
     }
 
+    /// Goes on from an output that was read back from a log.
+    pub(super) fn restore(&mut self, output: Output) {
+        self.draft.output = output;
+    }
+
     /// What was used, as far as the backend has counted.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.usage

@@ -16,13 +16,13 @@ use tokio::sync::oneshot;
 use crate::auth::Principal;
 use crate::backends::Generation;
 use crate::error::Error;
+use crate::runs::author::Author;
 use crate::runs::document::Document;
 use crate::runs::handle::{Runs, Shared, Snapshot};
 use crate::runs::id::ResponseId;
 use crate::runs::idempotency::{Claim, Reservation};
 use crate::runs::live::{Attachment, Doorstep, Fault, Registered, Slot};
-use crate::runs::object::Template;
-use crate::runs::run::{Question, Run, first_events};
+use crate::runs::run::{Question, Run};
 use crate::runs::{faults, recover, request};
 
 /// A response that was just made, or that an earlier create with the same idempotency key has made. Its maker counts as a reader
@@ -139,6 +139,7 @@ pub(super) fn generation(document: &Document, model: String, earlier: Vec<Box<Ra
     let mut items = earlier;
     items.extend(document.items.iter().cloned());
     Generation {
+        api: document.api,
         model,
         items,
         earlier: earlier_items,
@@ -157,8 +158,8 @@ async fn bear(
     // From here on a repeat finds the log.
     drop(birth.reservation);
     let mut run = match logged {
-        Ok((template, head, status)) => {
-            Run::new(shared, birth.id, &birth.document, template, head, status, birth.doorstep)
+        Ok((author, head, status)) => {
+            Run::new(shared, birth.id, &birth.document, author, head, status, birth.doorstep)
         }
         Err(error) => {
             let _ = tell.send(Err(error));
@@ -175,9 +176,10 @@ async fn bear(
 async fn log_first_events(
     shared: &Shared,
     birth: &Birth,
-) -> Result<(Template, tidemark_store::Head, crate::runs::Status), Error> {
-    let template = Template::new(birth.id, &birth.document)?;
-    let (entries, status) = first_events(&template, birth.document.background)?;
+) -> Result<(Author, tidemark_store::Head, crate::runs::Status), Error> {
+    let limit = shared.options.max_output_bytes;
+    let author = Author::new(&shared.clock, limit, birth.id, &birth.document)?;
+    let (entries, status) = author.first_events(birth.document.background)?;
     if let Some(reservation) = &birth.reservation {
         reservation.write(shared, birth.id).await?;
     }
@@ -190,7 +192,7 @@ async fn log_first_events(
         entries,
     };
     let head = shared.create_log(new).await.map_err(faults::of_write)?;
-    Ok((template, head, status))
+    Ok((author, head, status))
 }
 
 /// Sees a run to its end. One that panics or fails inside is ended here, from its log (D-24).

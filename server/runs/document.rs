@@ -9,21 +9,36 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidemark_store::UnixMillis;
 
+use crate::backends::Api;
 use crate::error::Error;
 
 /// In the byte that the head of a log keeps for this room: the document names an idempotency key, so that whoever removes the log
 /// need not read the documents of all others.
 pub(super) const KEYED: u8 = 0x80;
 
+/// In the same byte: the response is told in the words of Chat Completions, so that a look-up can tell the two apart.
+const CHAT: u8 = 0x40;
+
+/// All of that byte that is not the status.
+pub(super) const MARKS: u8 = KEYED | CHAT;
+
+/// The API of a log whose head has this byte.
+pub(super) fn api_of(mark: u8) -> Api {
+    if mark & CHAT == 0 { Api::Responses } else { Api::Chat }
+}
+
 /// A checked request, as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Document {
     /// [`Self::VERSION`] of the code that wrote it.
     pub(super) version: u32,
+    /// In whose words the request is.
+    #[serde(default)]
+    pub(super) api: Api,
     /// Whole seconds since 1970.
     pub(super) created_at: u64,
     pub(super) model: String,
-    /// The input of this request alone, as OpenAI input items.
+    /// The input of this request alone, as OpenAI input items; the messages of a chat.
     pub(super) items: Vec<Box<RawValue>>,
     pub(super) background: bool,
     pub(super) store: bool,
@@ -67,9 +82,10 @@ impl Document {
     }
 
     /// What stands for a request that cannot be read any more. It is kept as long as one that was to be kept.
-    pub(super) fn lost(created_at: UnixMillis) -> Self {
+    pub(super) fn lost(api: Api, created_at: UnixMillis) -> Self {
         Self {
             version: Self::VERSION,
+            api,
             created_at: created_at.0 / 1000,
             model: "unknown".to_owned(),
             items: Vec::new(),
@@ -85,7 +101,9 @@ impl Document {
 
     /// What the byte in the head of the log holds besides the status.
     pub(super) fn mark(&self) -> u8 {
-        if self.idempotency_key.is_some() { KEYED } else { 0 }
+        let keyed = if self.idempotency_key.is_some() { KEYED } else { 0 };
+        let chat = if self.api == Api::Chat { CHAT } else { 0 };
+        keyed | chat
     }
 
     /// Whether the response stops when nobody has read it for the grace (D-26).

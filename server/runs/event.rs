@@ -41,6 +41,15 @@ pub(super) mod kind {
     pub(crate) const COMPLETED: &str = "response.completed";
     pub(crate) const INCOMPLETE: &str = "response.incomplete";
     pub(crate) const FAILED: &str = "response.failed";
+    /// A piece of a chat.
+    pub(crate) const CHAT_CHUNK: &str = "chat.completion.chunk";
+    /// What a chat has used, in the form of a chunk: not everybody wants it.
+    pub(crate) const CHAT_USAGE: &str = "chat.completion.usage";
+    pub(crate) const CHAT_CREATED: &str = "chat.completion.created";
+    pub(crate) const CHAT_IN_PROGRESS: &str = "chat.completion.in_progress";
+    pub(crate) const CHAT_COMPLETED: &str = "chat.completion.completed";
+    pub(crate) const CHAT_INCOMPLETE: &str = "chat.completion.incomplete";
+    pub(crate) const CHAT_FAILED: &str = "chat.completion.failed";
 }
 
 /// An outbox is full at this many events; those of one step may pass it.
@@ -109,10 +118,15 @@ pub(super) fn encode<T: Serialize>(kind: &str, seq: Seq, body: &T) -> Result<Byt
 }
 
 fn write<T: Serialize>(out: &mut Vec<u8>, kind: &str, seq: Seq, body: &T) -> Result<(), Error> {
+    let framed = Framed { r#type: kind, sequence_number: seq.get(), body };
+    write_plain(out, kind, &framed)
+}
+
+/// The type, and data as it is.
+fn write_plain<T: Serialize>(out: &mut Vec<u8>, kind: &str, data: &T) -> Result<(), Error> {
     out.push(u8::try_from(kind.len()).map_err(Error::internal)?);
     out.extend_from_slice(kind.as_bytes());
-    let framed = Framed { r#type: kind, sequence_number: seq.get(), body };
-    serde_json::to_writer(out, &framed).map_err(Error::internal)
+    serde_json::to_writer(out, data).map_err(Error::internal)
 }
 
 impl Outbox {
@@ -125,11 +139,23 @@ impl Outbox {
     pub(super) fn push<T: Serialize>(&mut self, kind: &str, body: &T) -> Result<(), Error> {
         self.draft.clear();
         write(&mut self.draft, kind, self.next, body)?;
+        self.add_draft();
+        Ok(())
+    }
+
+    /// Writes an event that has no `type` and no number of its own: `data` alone, as a chunk of a chat.
+    pub(super) fn push_plain<T: Serialize>(&mut self, kind: &str, data: &T) -> Result<(), Error> {
+        self.draft.clear();
+        write_plain(&mut self.draft, kind, data)?;
+        self.add_draft();
+        Ok(())
+    }
+
+    fn add_draft(&mut self) {
         self.payloads.push(Bytes::copy_from_slice(&self.draft));
         self.bytes = self.bytes.saturating_add(self.draft.len());
         self.draft.shrink_to(USUAL_BYTES);
         self.next = self.next.next();
-        Ok(())
     }
 
     /// Takes the last event back, as if it had not been pushed.

@@ -17,7 +17,7 @@ const MAX_LABEL_CHARS: usize = 64;
 pub(super) type Fields = BTreeMap<String, Box<RawValue>>;
 
 /// What is right for a field: a sentence that goes into the error.
-type Check = fn(&Value) -> Result<(), &'static str>;
+pub(super) type Check = fn(&Value) -> Result<(), &'static str>;
 
 /// Fields that CreateRequest types.
 const TYPED: [&str; 6] = ["model", "input", "background", "store", "previous_response_id", "metadata"];
@@ -53,11 +53,7 @@ const CHECKS: [(&str, Check); 18] = [
 /// # Errors
 /// `invalid_request` that names the field and says what would be right.
 pub(super) fn parse(body: &[u8]) -> Result<Fields, Error> {
-    if body.is_empty() {
-        return Ok(Fields::new());
-    }
-    let mut fields: Fields = serde_json::from_slice(body)
-        .map_err(|error| Error::invalid("extra", format!("extra must be one JSON object: {error}")))?;
+    let mut fields = object(body)?;
     if let Some(name) = TYPED.into_iter().find(|name| fields.contains_key(*name)) {
         return Err(Error::invalid(
             name,
@@ -68,10 +64,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Fields, Error> {
         let text = "conversation is not supported: continue a response with previous_response_id";
         return Err(Error::invalid("conversation", text));
     }
-    for (name, check) in CHECKS {
-        let Some(value) = value(&fields, name)? else { continue };
-        check(&value).map_err(|right| Error::invalid(name, format!("{name} {right}")))?;
-    }
+    check_all(&fields, &CHECKS)?;
     if let Some(tools) = value(&fields, "tools")? {
         check_tools(&tools)?;
     }
@@ -79,6 +72,30 @@ pub(super) fn parse(body: &[u8]) -> Result<Fields, Error> {
         fields.remove(name);
     }
     Ok(fields)
+}
+
+/// Reads the rest of a body: a JSON object, or nothing.
+///
+/// # Errors
+/// `invalid_request` for anything else.
+pub(super) fn object(body: &[u8]) -> Result<Fields, Error> {
+    if body.is_empty() {
+        return Ok(Fields::new());
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Error::invalid("extra", format!("extra must be one JSON object: {error}")))
+}
+
+/// Checks the fields that are there.
+///
+/// # Errors
+/// `invalid_request` that names the first that is wrong.
+pub(super) fn check_all(fields: &Fields, checks: &[(&str, Check)]) -> Result<(), Error> {
+    for (name, check) in checks {
+        let Some(value) = value(fields, name)? else { continue };
+        check(&value).map_err(|right| Error::invalid(*name, format!("{name} {right}")))?;
+    }
+    Ok(())
 }
 
 /// A field's value, unless it is absent or null.
@@ -89,19 +106,19 @@ pub(super) fn value(fields: &Fields, name: &str) -> Result<Option<Value>, Error>
     Ok(Some(value).filter(|value| !value.is_null()))
 }
 
-fn present(fields: &Fields, name: &str) -> bool {
+pub(super) fn present(fields: &Fields, name: &str) -> bool {
     fields.get(name).is_some_and(|raw| raw.get() != "null")
 }
 
-fn right(is_right: bool, text: &'static str) -> Result<(), &'static str> {
+pub(super) fn right(is_right: bool, text: &'static str) -> Result<(), &'static str> {
     if is_right { Ok(()) } else { Err(text) }
 }
 
-fn range(value: &Value, from: f64, to: f64, text: &'static str) -> Result<(), &'static str> {
+pub(super) fn range(value: &Value, from: f64, to: f64, text: &'static str) -> Result<(), &'static str> {
     right(value.as_f64().is_some_and(|number| (from..=to).contains(&number)), text)
 }
 
-fn label(value: &Value) -> Result<(), &'static str> {
+pub(super) fn label(value: &Value) -> Result<(), &'static str> {
     let fits = value.as_str().is_some_and(|text| text.chars().count() <= MAX_LABEL_CHARS);
     right(fits, "must be a string of at most 64 characters")
 }

@@ -42,12 +42,12 @@ pub(super) fn idempotency_key_reused() -> Error {
     Error::new(ErrorCode::IdempotencyKeyReused, text).with_param("idempotency_key")
 }
 
-pub(super) fn idempotency_in_progress(id: ResponseId) -> Error {
+pub(super) fn idempotency_in_progress(id: String) -> Error {
     let text = "the response of this idempotency key is still running";
     Error::new(ErrorCode::IdempotencyRequestInProgress, text)
         .with_param("idempotency_key")
         .with_retry_after(SOON)
-        .with_response_id(id.to_string())
+        .with_response_id(id)
 }
 
 pub(super) fn idempotency_unavailable(cause: ReadError) -> Error {

@@ -82,7 +82,7 @@ fn text_bytes(step: &Step) -> usize {
             text.len() + logprobs.iter().map(Node::json_len).sum::<usize>()
         }
         Step::Refusal(text) | Step::Reasoning(text) => text.len(),
-        Step::Annotation(annotation) => annotation.json_len(),
+        Step::Annotation(node) | Step::Chunk(node) => node.json_len(),
         Step::Event(event) => event.bytes(),
         Step::ToolCall { arguments, .. } => arguments.len(),
         Step::Usage(_) | Step::Finish(_) => 0,

@@ -5,21 +5,50 @@
 
 use bytes::Bytes;
 
+use crate::backends::Api;
 use crate::error::Error;
 use crate::json::Node;
+use crate::runs::chat::Answer;
 use crate::runs::compact;
 use crate::runs::event::{decode, kind};
 use crate::runs::output::{Effect, Output};
 
 /// What the events seen so far amount to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fold {
-    output: Output,
+    content: Content,
     asked: bool,
     produced: bool,
 }
 
+/// The output, in the words of its API.
+#[derive(Debug)]
+pub(super) enum Content {
+    Responses(Output),
+    Chat(Answer),
+}
+
+#[cfg(test)]
+impl Content {
+    /// The items of a response.
+    pub(super) fn items(&self) -> &[Node] {
+        match self {
+            Self::Responses(output) => output.items(),
+            Self::Chat(answer) => panic!("{answer:?}"),
+        }
+    }
+}
+
 impl Fold {
+    /// Of a log of this API, before its first event.
+    pub(super) fn new(api: Api) -> Self {
+        let content = match api {
+            Api::Responses => Content::Responses(Output::default()),
+            Api::Chat => Content::Chat(Answer::default()),
+        };
+        Self { content, asked: false, produced: false }
+    }
+
     /// Takes in the next entry. A piece of an item whose beginning was evicted is left out.
     pub(super) fn apply(&mut self, payload: &Bytes) -> Result<(), Error> {
         for event in compact::payloads(payload)? {
@@ -32,16 +61,23 @@ impl Fold {
         let (kind, data) =
             decode(payload).ok_or_else(|| Error::internal("an entry of a log is not an event"))?;
         match kind {
-            kind::CREATED | kind::QUEUED => return Ok(()),
-            kind::IN_PROGRESS => {
+            kind::CREATED | kind::QUEUED | kind::CHAT_CREATED => return Ok(()),
+            kind::IN_PROGRESS | kind::CHAT_IN_PROGRESS => {
                 self.asked = true;
                 return Ok(());
             }
             _ => {}
         }
-        if let Some(effect) = Effect::of(kind) {
-            let data: Node = serde_json::from_slice(&data).map_err(Error::internal)?;
-            self.output.take_in(effect, data)?;
+        match &mut self.content {
+            Content::Responses(output) => {
+                if let Some(effect) = Effect::of(kind) {
+                    output.take_in(effect, parse(&data)?)?;
+                }
+            }
+            Content::Chat(answer) if matches!(kind, kind::CHAT_CHUNK | kind::CHAT_USAGE) => {
+                answer.take_in(parse(&data)?).map_err(Error::internal)?;
+            }
+            Content::Chat(_) => {}
         }
         self.produced = true;
         Ok(())
@@ -58,10 +94,16 @@ impl Fold {
     }
 
     /// The output; what was being written is incomplete.
-    pub(super) fn into_broken_off(mut self) -> Output {
-        self.output.break_off();
-        self.output
+    pub(super) fn into_broken_off(mut self) -> Content {
+        if let Content::Responses(output) = &mut self.content {
+            output.break_off();
+        }
+        self.content
     }
+}
+
+fn parse(data: &[u8]) -> Result<Node, Error> {
+    serde_json::from_slice(data).map_err(Error::internal)
 }
 
 #[cfg(test)]
@@ -143,7 +185,7 @@ mod tests {
             if whole {
                 composer.apply(Step::Finish(Finish::Stop), &mut outbox).unwrap();
             }
-            let mut fold = Fold::default();
+            let mut fold = Fold::new(Api::Responses);
             for payload in outbox.take() {
                 fold.apply(&payload).unwrap();
             }
@@ -158,7 +200,7 @@ mod tests {
         fn the_folded_log_of_events_that_a_backend_wrote_is_the_output(events in prop::collection::vec(event(), 0..40), whole: bool) {
             let mut composer = composer();
             let mut outbox = Outbox::new(Seq::FIRST);
-            let mut fold = Fold::default();
+            let mut fold = Fold::new(Api::Responses);
             for event in events {
                 if composer.apply(event, &mut outbox).is_err() {
                     break;
@@ -182,7 +224,7 @@ mod tests {
         let mut outbox = Outbox::new(Seq::FIRST);
         composer.apply(Step::Text("lost ".into()), &mut outbox).unwrap();
         composer.apply(Step::Text("kept".into()), &mut outbox).unwrap();
-        let mut fold = Fold::default();
+        let mut fold = Fold::new(Api::Responses);
         fold.apply(outbox.take().last().unwrap()).unwrap();
         assert!(fold.produced());
         assert_eq!(fold.into_broken_off().items(), []);

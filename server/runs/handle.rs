@@ -13,10 +13,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Principal;
-use crate::backends::Model;
+use crate::backends::{Api, Model};
 use crate::clock::{Clock, millis};
 use crate::error::Error;
 use crate::runs::create::Created;
+use crate::runs::document::api_of;
 use crate::runs::event::decode;
 use crate::runs::faults;
 use crate::runs::id::ResponseId;
@@ -75,6 +76,32 @@ pub struct Snapshot {
     pub fault: Option<Error>,
 }
 
+/// Which response is meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    id: &'a str,
+    api: Option<Api>,
+}
+
+impl<'a> Wanted<'a> {
+    /// The one with this id, in either form (S-4), if it is of this API; absent = of any.
+    pub fn of(id: &'a str, api: Option<Api>) -> Self {
+        Self { id, api }
+    }
+}
+
+impl<'a> From<&'a str> for Wanted<'a> {
+    fn from(id: &'a str) -> Self {
+        Self::of(id, None)
+    }
+}
+
+impl<'a> From<&'a String> for Wanted<'a> {
+    fn from(id: &'a String) -> Self {
+        Self::of(id, None)
+    }
+}
+
 /// A response that the caller may see.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -86,6 +113,18 @@ pub(super) struct Found {
 #[derive(Deserialize)]
 struct Carrier {
     response: Box<RawValue>,
+}
+
+impl Snapshot {
+    /// In whose words it is.
+    pub fn api(&self) -> Api {
+        api_of(self.head.status)
+    }
+
+    /// Its id in those words.
+    pub fn public_id(&self) -> String {
+        self.id.in_words_of(self.api())
+    }
 }
 
 impl Shared {
@@ -138,8 +177,12 @@ impl Runs {
     ///
     /// # Errors
     /// `not_found`, `draining`, `storage_unavailable`.
-    pub async fn get(&self, principal: &Principal, id: &str) -> Result<Snapshot, Error> {
-        let found = self.look_up(principal, id).await?;
+    pub async fn get<'a>(
+        &self,
+        principal: &Principal,
+        wanted: impl Into<Wanted<'a>>,
+    ) -> Result<Snapshot, Error> {
+        let found = self.look_up(principal, wanted.into()).await?;
         self.snapshot(found).await
     }
 
@@ -148,7 +191,7 @@ impl Runs {
     /// # Errors
     /// `not_found`.
     pub async fn locate(&self, principal: &Principal, id: &str) -> Result<ResponseId, Error> {
-        Ok(self.look_up(principal, id).await?.id)
+        Ok(self.look_up(principal, id.into()).await?.id)
     }
 
     /// Stops a running response, foreground or background (D-13); a finished one is returned unchanged. Returns when the
@@ -156,23 +199,31 @@ impl Runs {
     ///
     /// # Errors
     /// `not_found`, `draining`, `storage_unavailable`.
-    pub async fn cancel(&self, principal: &Principal, id: &str) -> Result<Snapshot, Error> {
-        let found = self.look_up(principal, id).await?;
+    pub async fn cancel<'a>(
+        &self,
+        principal: &Principal,
+        wanted: impl Into<Wanted<'a>>,
+    ) -> Result<Snapshot, Error> {
+        let found = self.look_up(principal, wanted.into()).await?;
         self.stop(&found).await;
         let found = self.look_again(found.id).await?;
         self.snapshot(found).await
     }
 
-    /// Removes a response for good; a running one is cancelled first (S-3). Its readers end with `not_found` unless they have had
+    /// Removes a response for good and returns the id that it had; a running one is cancelled first (S-3). Its readers end with `not_found` unless they have had
     /// the terminal event by then.
     ///
     /// # Errors
     /// `not_found`, also for a response that was removed before; `storage_unavailable`.
-    pub async fn delete(&self, principal: &Principal, id: &str) -> Result<ResponseId, Error> {
-        let found = self.look_up(principal, id).await?;
+    pub async fn delete<'a>(
+        &self,
+        principal: &Principal,
+        wanted: impl Into<Wanted<'a>>,
+    ) -> Result<String, Error> {
+        let found = self.look_up(principal, wanted.into()).await?;
         self.stop(&found).await;
         self.remove(found.id.log()).await.map_err(faults::of_write)?;
-        Ok(found.id)
+        Ok(found.id.in_words_of(api_of(found.head.status)))
     }
 
     /// Removes a log, and before it the record of the key that it was created with.
@@ -194,14 +245,14 @@ impl Runs {
     ///
     /// # Errors
     /// `not_found`; `offset_lost` if events after the position are gone, unless `on_gap` says to go on behind them.
-    pub async fn attach(
+    pub async fn attach<'a>(
         &self,
         principal: &Principal,
-        id: &str,
+        wanted: impl Into<Wanted<'a>>,
         after: Option<Seq>,
         on_gap: OnGap,
     ) -> Result<Reader, Error> {
-        let found = self.look_up(principal, id).await?;
+        let found = self.look_up(principal, wanted.into()).await?;
         let attachment = self.0.live.find(found.id.log()).map(|run| run.attach());
         let reader = Reader::open(&self.0, found.id, after, on_gap, attachment).await?;
         reader.check(&found.head).await?;
@@ -235,16 +286,16 @@ impl Runs {
     /// [`Options::on_repeat`] says so.
     pub async fn wait_terminal(&self, created: Created) -> Result<Snapshot, Error> {
         let Created { snapshot, replayed, attachment, fault, after: _ } = created;
-        let id = snapshot.id;
+        let (id, name) = (snapshot.id, snapshot.public_id());
         if replayed && self.0.options.on_repeat == OnRepeat::Refuse && !snapshot.status.is_terminal() {
-            return Err(faults::idempotency_in_progress(id));
+            return Err(faults::idempotency_in_progress(name));
         }
         if let Some(run) = self.0.live.find(id.log()) {
             run.ended().await;
         }
         drop(attachment);
         let found = self.look_again(id).await?;
-        let snapshot = self.snapshot(found).await.map_err(|error| error.with_response_id(id.to_string()))?;
+        let snapshot = self.snapshot(found).await.map_err(|error| error.with_response_id(name))?;
         let fault = fault.get().filter(|_| snapshot.status == Status::Failed).cloned();
         Ok(Snapshot { fault, ..snapshot })
     }
@@ -272,11 +323,13 @@ impl Runs {
         }
     }
 
-    /// The one look-up: unknown, foreign, expired and malformed ids are the same error after the same work (D-30).
-    pub(super) async fn look_up(&self, principal: &Principal, id: &str) -> Result<Found, Error> {
-        let parsed = id.parse::<ResponseId>();
+    /// The one look-up: unknown, foreign, expired and malformed ids, and responses of another API, are the same error after the same work (D-30).
+    pub(super) async fn look_up(&self, principal: &Principal, wanted: Wanted<'_>) -> Result<Found, Error> {
+        let parsed = wanted.id.parse::<ResponseId>();
         let found = self.find(principal, parsed.map_or(NO_LOG, ResponseId::log)).await?;
-        found.filter(|_| parsed.is_ok()).ok_or_else(faults::not_found)
+        let fits =
+            |found: &Found| parsed.is_ok() && wanted.api.is_none_or(|api| api == api_of(found.head.status));
+        found.filter(fits).ok_or_else(faults::not_found)
     }
 
     /// The response of a log, if this principal may see it: the check behind [`Self::look_up`] and every list.

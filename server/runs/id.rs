@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use tidemark_store::LogId;
 
+use crate::backends::Api;
+
 /// The prefix of an id as the Responses API writes it.
 const RESPONSE_PREFIX: &str = "resp_";
 
@@ -27,6 +29,14 @@ impl ResponseId {
     /// The response of this log.
     pub const fn of_log(log: LogId) -> Self {
         Self(log)
+    }
+
+    /// The id as this API writes it (S-4).
+    pub fn in_words_of(self, api: Api) -> String {
+        match api {
+            Api::Responses => self.to_string(),
+            Api::Chat => format!("{CHAT_PREFIX}{}", self.0),
+        }
     }
 
     /// The log of the response.

@@ -11,11 +11,12 @@ use serde_json::value::RawValue;
 use tidemark_proto::v1::ErrorCode;
 
 use crate::auth::Principal;
+use crate::backends::Api;
 use crate::error::Error;
 use crate::json::{compact, raw};
 use crate::runs::document::Link;
 use crate::runs::faults;
-use crate::runs::handle::Runs;
+use crate::runs::handle::{Runs, Wanted};
 use crate::runs::id::ResponseId;
 use crate::runs::page::Page;
 use crate::sizes::Sizes;
@@ -83,7 +84,7 @@ impl Runs {
         id: &str,
         query: InputQuery<'_>,
     ) -> Result<InputPage, Error> {
-        let found = self.look_up(principal, id).await?;
+        let found = self.look_up(principal, Wanted::of(id, Some(Api::Responses))).await?;
         let document = self.0.store.document(found.id.log()).await;
         let document = document.map_err(|error| faults::of_read(found.id, error))?;
         let Link { items, .. } = serde_json::from_slice(&document).map_err(Error::internal)?;

@@ -6,7 +6,9 @@
 use tidemark_proto::v1::ErrorCode;
 
 use crate::auth::Principal;
+use crate::backends::Api;
 use crate::error::Error;
+use crate::runs::document::api_of;
 use crate::runs::handle::{Runs, Snapshot};
 use crate::runs::page::{self, Page};
 use crate::sizes::Sizes;
@@ -27,13 +29,14 @@ pub struct ResponsePage {
 
 impl Runs {
     /// The responses of the caller, the newest first: at most `page_size` of them (0 = 50, more than 1000 = 1000), fewer if they
-    /// are large. `page_token` is that of the page before, or empty for the first.
+    /// are large; only those of `api`, if it says one. `page_token` is that of the page before, or empty for the first.
     ///
     /// # Errors
     /// `invalid_cursor` for a token that was not given to this owner, `draining`, `storage_unavailable`.
     pub async fn list(
         &self,
         principal: &Principal,
+        api: Option<Api>,
         page_size: u32,
         page_token: &str,
     ) -> Result<ResponsePage, Error> {
@@ -51,6 +54,9 @@ impl Runs {
             for log in logs {
                 before = Some(log);
                 let Some(found) = self.find(principal, log).await? else { continue };
+                if api.is_some_and(|api| api != api_of(found.head.status)) {
+                    continue;
+                }
                 if page.is_full() {
                     break 'filling true;
                 }

@@ -8,7 +8,9 @@
 //! [`Runs`] is the door: everything a caller may do with responses, and the only place where ids are looked up.
 
 mod adopt;
+mod author;
 mod chain;
+mod chat;
 mod compact;
 mod compose;
 mod create;
@@ -48,7 +50,7 @@ mod tests;
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
 pub use create::Created;
 pub use event::Event;
-pub use handle::{Runs, Snapshot};
+pub use handle::{Runs, Snapshot, Wanted};
 pub use id::ResponseId;
 pub use input::{InputItem, InputPage, InputQuery, Order};
 pub use list::ResponsePage;

@@ -123,8 +123,8 @@ impl Pieces {
             Step::ToolCall { index, id, name, arguments } => {
                 self.call(index, id.zip(name), &arguments, draft, outbox)
             }
-            // The composer takes these itself.
-            Step::Event(_) | Step::Usage(_) | Step::Finish(_) => Err(misplaced().into()),
+            // The composer takes these itself; a chunk is for a chat alone.
+            Step::Event(_) | Step::Chunk(_) | Step::Usage(_) | Step::Finish(_) => Err(misplaced().into()),
         }
     }
 

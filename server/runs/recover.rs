@@ -11,14 +11,14 @@ use tidemark_store::{Append, Head, LogId, ReadError, ReadLimit, Seq, WriteError}
 
 use crate::auth::Principal;
 use crate::error::Error;
+use crate::runs::author::{Author, Moment, Standing};
 use crate::runs::create::{Tenure, generation, supervise};
-use crate::runs::document::{Document, KEYED};
+use crate::runs::document::{Document, MARKS, api_of};
 use crate::runs::event::Outbox;
 use crate::runs::faults;
 use crate::runs::fold::Fold;
 use crate::runs::handle::{Runs, Shared};
 use crate::runs::id::ResponseId;
-use crate::runs::object::{Body, State, Template};
 use crate::runs::options::OnRestart;
 use crate::runs::run::{Question, Run};
 use crate::runs::status::{Ending, Status};
@@ -116,12 +116,12 @@ impl Runs {
         let earlier = self.earlier_items(&principal, &document).await;
         let slot = shared.live.admit(&head.owner);
         let (Ok((backend, model)), Ok(earlier), Ok(slot)) = (routed, earlier, slot) else { return Ok(false) };
-        let template = Template::new(id, &document)?;
+        let author = Author::new(&shared.clock, shared.options.max_output_bytes, id, &document)?;
         let question = Question { backend, generation: generation(&document, model, earlier) };
         // Nobody is attached yet: the grace begins now.
         let (registered, doorstep, _) = shared.live.register(id.log());
         let asked = fold.asked();
-        let mut run = Run::new(Arc::clone(shared), id, &document, template, head, status, doorstep);
+        let mut run = Run::new(Arc::clone(shared), id, &document, author, head, status, doorstep);
         let drive = Box::pin(async move { run.drive(question, asked).await });
         shared.tasks.spawn(supervise(Arc::clone(shared), id, Tenure::new(registered, slot), drive));
         Ok(true)
@@ -149,45 +149,40 @@ pub(super) async fn fail(shared: &Arc<Shared>, id: ResponseId, fault: &Error) ->
 }
 
 async fn last_append(shared: &Shared, id: ResponseId, head: &Head, fault: &Error) -> Result<Append, Error> {
-    let (document, template) = readable_request(shared, id, head).await?;
+    let (document, mut author) = readable_request(shared, id, head).await?;
     let (fold, whole) = fold(shared, id, head).await;
     if let Err(error) = whole {
         tracing::error!(response = %id, %error, "a log cannot be read whole; the response ends with what was read");
     }
-    let output = fold.into_broken_off();
+    author.restore(fold.into_broken_off())?;
     let ending = Ending::Failed(fault.clone());
-    let status = ending.status();
-    let state =
-        State { status, completed_at: None, error: ending.error(), output: output.items(), usage: None };
+    let standing = Standing { status: ending.status(), completed_at: None, error: ending.error() };
     let mut outbox = Outbox::new(head.frontier.committed.next());
-    outbox.push(ending.event(), &Body { response: &template.at(state) })?;
+    author.tell(Moment::Ended, standing, &mut outbox)?;
     Ok(Append {
         id: id.log(),
         epoch: shared.store.epoch(),
         expected_last: head.frontier.committed,
-        status: Some(status.to_byte() | (head.status & KEYED)),
+        status: Some(standing.status.to_byte() | (head.status & MARKS)),
         entries: outbox.take(),
         close: Some(shared.close(document.store)),
     })
 }
 
-/// The request and the object made of it, or what stands for a request that cannot be read.
-async fn readable_request(
-    shared: &Shared,
-    id: ResponseId,
-    head: &Head,
-) -> Result<(Document, Template), Error> {
+/// The request and who writes its response, or what stands for a request that cannot be read.
+async fn readable_request(shared: &Shared, id: ResponseId, head: &Head) -> Result<(Document, Author), Error> {
+    let limit = shared.options.max_output_bytes;
     let read = stored(shared, id).await.and_then(|document| {
-        let template = Template::new(id, &document)?;
-        Ok((document, template))
+        let author = Author::new(&shared.clock, limit, id, &document)?;
+        Ok((document, author))
     });
     match read {
         Ok(readable) => Ok(readable),
         Err(error) => {
             tracing::error!(response = %id, %error, "a stored request cannot be read; its response ends without it");
-            let document = Document::lost(head.created_at);
-            let template = Template::new(id, &document)?;
-            Ok((document, template))
+            let document = Document::lost(api_of(head.status), head.created_at);
+            let author = Author::new(&shared.clock, limit, id, &document)?;
+            Ok((document, author))
         }
     }
 }
@@ -199,7 +194,7 @@ async fn stored(shared: &Shared, id: ResponseId) -> Result<Document, Error> {
 
 /// Folds all that is left of a log, up to the first entry that cannot be read or understood, and says whether there was one.
 async fn fold(shared: &Shared, id: ResponseId, head: &Head) -> (Fold, Result<(), Error>) {
-    let mut fold = Fold::default();
+    let mut fold = Fold::new(api_of(head.status));
     // The cursor of a process that is gone was never rolled back: what the log has now is all there is.
     let mut after: Option<Seq> = head.frontier.watermark;
     loop {

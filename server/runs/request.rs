@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tidemark_proto::v1::CreateRequest;
 use tidemark_proto::v1::create_request::Input;
+use tidemark_proto::v1::{self, CreateRequest};
 
+use crate::backends::Api;
 use crate::error::Error;
 use crate::json;
 use crate::runs::document::Document;
-use crate::runs::extra;
+use crate::runs::{chat, extra};
 
 /// The longest input given as text, in characters.
 pub const MAX_INPUT_CHARS: usize = 10_485_760;
@@ -49,6 +50,14 @@ struct InputText<'a> {
 pub(super) fn check(request: CreateRequest, created_at: u64) -> Result<Document, Error> {
     check_model(&request.model)?;
     check_metadata(&request.metadata)?;
+    match v1::Api::try_from(request.api) {
+        Ok(v1::Api::Unspecified | v1::Api::Responses) => response(request, created_at),
+        Ok(v1::Api::ChatCompletions) => chat::check(request, created_at),
+        Err(_) => Err(Error::invalid("api", "api is not a value of its enum")),
+    }
+}
+
+fn response(request: CreateRequest, created_at: u64) -> Result<Document, Error> {
     let items = input(request.input)?;
     let mut params = extra::parse(&request.extra)?;
     let instructions = match extra::value(&params, "instructions")? {
@@ -58,6 +67,7 @@ pub(super) fn check(request: CreateRequest, created_at: u64) -> Result<Document,
     params.remove("instructions");
     Ok(Document {
         version: Document::VERSION,
+        api: Api::Responses,
         created_at,
         model: request.model,
         items,
@@ -100,33 +110,41 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Error> {
     Ok(())
 }
 
+/// # Errors
+/// `invalid_request` for a text of more than [`MAX_INPUT_CHARS`].
+pub(super) fn check_length(field: &str, text: &str) -> Result<(), Error> {
+    if text.chars().count() > MAX_INPUT_CHARS {
+        return Err(Error::invalid(field, format!("{field} must have at most {MAX_INPUT_CHARS} characters")));
+    }
+    Ok(())
+}
+
 fn input(input: Option<Input>) -> Result<Vec<Box<RawValue>>, Error> {
     match input {
         Some(Input::Text(text)) if !text.is_empty() => {
-            if text.chars().count() > MAX_INPUT_CHARS {
-                return Err(Error::invalid(
-                    "input",
-                    format!("input must have at most {MAX_INPUT_CHARS} characters"),
-                ));
-            }
+            check_length("input", &text)?;
             let content = [InputText { r#type: "input_text", text: &text }];
             Ok(vec![json::raw(&InputMessage { r#type: "message", role: "user", content })?])
         }
-        Some(Input::Items(items)) => input_items(&items),
+        Some(Input::Items(items)) => objects("input", "items", &items),
         Some(Input::Text(_)) | None => {
             Err(Error::invalid("input", "input is required: a text that is not empty, or an array of items"))
         }
     }
 }
 
-fn input_items(items: &[u8]) -> Result<Vec<Box<RawValue>>, Error> {
-    let items: Vec<Box<RawValue>> = serde_json::from_slice(items)
-        .map_err(|error| Error::invalid("input", format!("input must be a JSON array of items: {error}")))?;
+/// A list that is a field of the body: `what` are objects, at least one.
+///
+/// # Errors
+/// `invalid_request` that names the field, or the first that is no object.
+pub(super) fn objects(field: &str, what: &str, list: &[u8]) -> Result<Vec<Box<RawValue>>, Error> {
+    let items: Vec<Box<RawValue>> = serde_json::from_slice(list)
+        .map_err(|error| Error::invalid(field, format!("{field} must be a JSON array of {what}: {error}")))?;
     if items.is_empty() {
-        return Err(Error::invalid("input", "input must have at least one item"));
+        return Err(Error::invalid(field, format!("{field} must not be empty")));
     }
     if let Some(index) = items.iter().position(|item| !item.get().starts_with('{')) {
-        let param = format!("input[{index}]");
+        let param = format!("{field}[{index}]");
         let text = format!("{param} must be an object");
         return Err(Error::invalid(param, text));
     }

@@ -8,25 +8,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_store::{Append, Appended, Head, Seq, WriteError};
+use tidemark_store::{Append, Appended, Head, WriteError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::backends::{Backend, Finish, Generation};
 use crate::error::Error;
-use crate::json;
+use crate::runs::author::{Author, Moment, Standing};
 use crate::runs::compact::{Compactor, Load};
-use crate::runs::compose::{Composer, Stop};
+use crate::runs::compose::Stop;
 use crate::runs::document::Document;
-use crate::runs::event::{Outbox, kind};
+use crate::runs::event::Outbox;
 use crate::runs::faults;
 use crate::runs::feed::Feed;
 use crate::runs::handle::{Shared, Snapshot};
 use crate::runs::id::ResponseId;
 use crate::runs::journal::InFlight;
 use crate::runs::live::{Doorstep, Fault, Message};
-use crate::runs::object::{Body, State, Template};
 use crate::runs::options::OnRestart;
 use crate::runs::status::{Cancelled, Ending, Incomplete, Status};
 
@@ -42,12 +41,11 @@ pub(super) struct Question {
 pub(super) struct Run {
     shared: Arc<Shared>,
     id: ResponseId,
-    template: Template,
+    author: Author,
     /// Whether the response is kept for long after its end.
     store: bool,
     /// What the head of the log keeps besides the status.
     mark: u8,
-    composer: Composer,
     outbox: Outbox,
     compactor: Compactor,
     /// Where the log stands, as of the last append that is known to be durable, or of a compaction after it.
@@ -85,12 +83,11 @@ impl Run {
         shared: Arc<Shared>,
         id: ResponseId,
         document: &Document,
-        template: Template,
+        author: Author,
         head: Head,
         status: Status,
         doorstep: Doorstep,
     ) -> Self {
-        let composer = Composer::new(Arc::clone(&shared.clock), shared.options.max_output_bytes, id);
         let outbox = Outbox::new(head.frontier.committed.next());
         let compactor = Compactor::new(&shared, id.log(), &head);
         let grace = document.needs_reader().then_some(shared.options.disconnect_grace);
@@ -99,10 +96,9 @@ impl Run {
         Self {
             shared,
             id,
-            template,
+            author,
             store: document.store,
             mark: document.mark(),
-            composer,
             outbox,
             compactor,
             head,
@@ -121,7 +117,8 @@ impl Run {
     pub(super) async fn drive(&mut self, question: Question, asked: bool) -> Result<(), Error> {
         let answer = self.ask(question).await;
         if !asked && !matches!(answer, Err(Flow::End(Ending::Cancelled(_)) | Flow::Leave)) {
-            self.push_object(kind::IN_PROGRESS, Status::InProgress, None)?;
+            let standing = Standing::at(Status::InProgress);
+            self.author.tell(Moment::InProgress, standing, &mut self.outbox)?;
         }
         match answer {
             Ok(mut feed) => self.follow(&mut feed).await,
@@ -132,24 +129,8 @@ impl Run {
 
     /// The response as it is in the log.
     pub(super) fn snapshot(&self) -> Result<Snapshot, Error> {
-        let (output, usage) = (self.composer.output(), self.composer.usage());
-        let state = State { status: self.status, completed_at: None, error: None, output, usage };
-        let object = json::raw(&self.template.at(state))?;
-        let json = Box::<str>::from(object).into_string().into();
+        let json = self.author.object(Standing::at(self.status))?;
         Ok(Snapshot { id: self.id, status: self.status, head: self.head.clone(), json, fault: None })
-    }
-
-    /// Writes an event that carries the whole object.
-    fn push_object(
-        &mut self,
-        kind: &'static str,
-        status: Status,
-        error: Option<&Error>,
-    ) -> Result<(), Error> {
-        let completed_at = matches!(status, Status::Completed).then(|| self.shared.clock.now().0 / 1000);
-        let (output, usage) = (self.composer.output(), self.composer.usage());
-        let state = State { status, completed_at, error, output, usage };
-        self.outbox.push(kind, &Body { response: &self.template.at(state) })
     }
 
     /// Waits until the backend has accepted the question, or something else ends the wait.
@@ -252,7 +233,7 @@ impl Run {
     }
 
     fn may_retry(&self) -> bool {
-        self.shared.options.on_restart == OnRestart::Retry && self.composer.output().is_empty()
+        self.shared.options.on_restart == OnRestart::Retry && self.author.is_silent()
     }
 
     /// Turns the steps that are here into events.
@@ -261,7 +242,7 @@ impl Run {
             let Some(step) = feed.take() else {
                 return Ok(feed.end().map_or(Flow::Go, |end| Flow::End(self.verdict(end))));
             };
-            match self.composer.apply(step, &mut self.outbox) {
+            match self.author.apply(step, &mut self.outbox) {
                 Ok(()) => {}
                 Err(Stop::Limit) => return Ok(Flow::End(Ending::Incomplete(Incomplete::MaxOutputBytes))),
                 Err(Stop::Fault(error)) => return Ok(Flow::End(Ending::Failed(error))),
@@ -272,7 +253,7 @@ impl Run {
 
     /// What the end of the backend's stream means. Once it has said why it stopped, how it closes does not matter (S-3).
     fn verdict(&self, end: &Result<(), Error>) -> Ending {
-        match (self.composer.finish(), end) {
+        match (self.author.finish(), end) {
             (Some(Finish::Stop), _) => Ending::Completed,
             (Some(Finish::MaxOutputTokens), _) => Ending::Incomplete(Incomplete::MaxOutputTokens),
             (Some(Finish::ContentFilter), _) => Ending::Incomplete(Incomplete::ContentFilter),
@@ -296,8 +277,11 @@ impl Run {
             // Nobody else sets it.
             let _ = self.fault.set(error.clone());
         }
-        self.composer.end(&ending, &mut self.outbox)?;
-        self.push_object(ending.event(), ending.status(), ending.error())?;
+        self.author.end(&ending, &mut self.outbox)?;
+        let status = ending.status();
+        let completed_at = (status == Status::Completed).then(|| self.shared.clock.now().0 / 1000);
+        let standing = Standing { status, completed_at, error: ending.error() };
+        self.author.tell(Moment::Ended, standing, &mut self.outbox)?;
         let ours = self.settle().await? && self.submit(Some(ending.status())).await?;
         if ours { self.settle().await.map(drop) } else { Ok(()) }
     }
@@ -379,7 +363,7 @@ impl Run {
     }
 
     fn note_output(&mut self, at: std::time::Instant) {
-        if !self.composer.output().is_empty()
+        if !self.author.is_silent()
             && let Some(begun) = self.silent_since.take()
         {
             self.shared.meters.first_output.observe(at.saturating_duration_since(begun));
@@ -464,20 +448,4 @@ impl Outside {
             _ => None,
         };
     }
-}
-
-/// The first events of a response, and the status they leave it with.
-pub(super) fn first_events(
-    template: &Template,
-    background: bool,
-) -> Result<(Vec<bytes::Bytes>, Status), Error> {
-    let status = if background { Status::Queued } else { Status::InProgress };
-    let state = State { status, completed_at: None, error: None, output: &[], usage: None };
-    let object = template.at(state);
-    let mut outbox = Outbox::new(Seq::FIRST);
-    outbox.push(kind::CREATED, &Body { response: &object })?;
-    if background {
-        outbox.push(kind::QUEUED, &Body { response: &object })?;
-    }
-    Ok((outbox.take(), status))
 }

@@ -4,8 +4,7 @@
 //! meaning.
 
 use crate::error::Error;
-use crate::runs::document::KEYED;
-use crate::runs::event::kind;
+use crate::runs::document::MARKS;
 
 /// Where a response stands. All but the first two are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +61,7 @@ impl Status {
 
     /// The status that a byte stands for, whatever else is marked in it, or `None` if a later version wrote it.
     pub const fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte & !KEYED {
+        Some(match byte & !MARKS {
             0x01 => Self::Queued,
             0x02 => Self::InProgress,
             0x03 => Self::Completed,
@@ -142,15 +141,6 @@ impl Ending {
         }
     }
 
-    /// The type of the terminal event. There is none for a cancelled response, and SDK helpers break on an unknown one (D-11).
-    pub(super) fn event(&self) -> &'static str {
-        match self {
-            Self::Completed => kind::COMPLETED,
-            Self::Incomplete(_) | Self::Cancelled(_) => kind::INCOMPLETE,
-            Self::Failed(_) => kind::FAILED,
-        }
-    }
-
     pub(super) fn error(&self) -> Option<&Error> {
         match self {
             Self::Failed(error) => Some(error),
@@ -163,12 +153,15 @@ impl Ending {
 mod tests {
     use super::*;
 
+    /// Below it all bytes are statuses alone.
+    const FIRST_MARK: u8 = 0x40;
+
     #[test]
     fn every_byte_reads_back_and_only_two_states_are_not_final() {
-        let known: Vec<Status> = (0..KEYED).filter_map(Status::from_byte).collect();
+        let known: Vec<Status> = (0..FIRST_MARK).filter_map(Status::from_byte).collect();
         for status in &known {
             assert_eq!(Status::from_byte(status.to_byte()), Some(*status));
-            assert_eq!(Status::from_byte(status.to_byte() | KEYED), Some(*status));
+            assert_eq!(Status::from_byte(status.to_byte() | MARKS), Some(*status));
         }
         assert_eq!(known.len(), 9);
         assert_eq!(known.iter().filter(|status| !status.is_terminal()).count(), 2);
@@ -176,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_encoding_is_the_one_on_disk() {
-        let bytes: Vec<u8> = (0..KEYED).filter_map(Status::from_byte).map(Status::to_byte).collect();
+        let bytes: Vec<u8> = (0..FIRST_MARK).filter_map(Status::from_byte).map(Status::to_byte).collect();
         assert_eq!(bytes, [0x01, 0x02, 0x03, 0x10, 0x11, 0x12, 0x20, 0x30, 0x31]);
     }
 }

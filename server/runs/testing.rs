@@ -15,7 +15,7 @@ use tidemark_store::memory::MemoryStore;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::backends::{Backend, Finish, Generation, Model, Step, Steps};
+use crate::backends::{Api, Backend, Finish, Generation, Model, Step, Steps};
 use crate::clock::{Clock, millis};
 use crate::error::Error;
 use crate::runs::document::Document;
@@ -45,6 +45,7 @@ impl Clock for TestClock {
 pub(super) fn document() -> Document {
     Document {
         version: Document::VERSION,
+        api: Api::Responses,
         created_at: 5,
         model: "m".to_owned(),
         items: vec![RawValue::from_string("{}".to_owned()).unwrap()],

@@ -92,7 +92,13 @@ async fn a_create_waits_for_the_end_or_for_nothing() {
     assert_eq!((begun.status(), begun.background, begun.usage), (State::Queued, true, None));
     let all = events(&mut client, resume(&begun.id, None)).await;
     assert_eq!(all.last().unwrap().r#type, "response.completed");
-    let ended = client.get(GetRequest { id: begun.id }).await.unwrap().into_inner().response.unwrap();
+    let ended = client
+        .get(GetRequest { id: begun.id, ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner()
+        .response
+        .unwrap();
     assert_eq!((ended.status(), ended.committed), (State::Completed, Some(all.len() as u64 - 1)));
 }
 
@@ -137,7 +143,11 @@ async fn a_cancel_ends_the_response_and_its_readers() {
     while seen.len() < 6 {
         seen.extend(reading.message().await.unwrap().unwrap().events);
     }
-    let cancelled = client.cancel(CancelRequest { id: begun.id.clone() }).await.unwrap().into_inner();
+    let cancelled = client
+        .cancel(CancelRequest { id: begun.id.clone(), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
     let cancelled = cancelled.response.unwrap();
     assert_eq!((cancelled.status(), cancelled.cancel_reason.as_str()), (State::Cancelled, ""));
     timeout(patience(), stage.backend.until_dropped(1)).await.unwrap();
@@ -145,7 +155,8 @@ async fn a_cancel_ends_the_response_and_its_readers() {
         seen.extend(message.events);
     }
     assert_eq!(seen_over_grpc(&seen), seen_over_sse(&stage.client.whole(&begun.id).await));
-    let again = client.cancel(CancelRequest { id: begun.id }).await.unwrap().into_inner();
+    let again =
+        client.cancel(CancelRequest { id: begun.id, ..Default::default() }).await.unwrap().into_inner();
     assert_eq!(again.response.unwrap(), cancelled);
 }
 
@@ -169,7 +180,8 @@ async fn a_lost_position_has_its_details_and_can_be_skipped() {
     assert!(messages[1..].iter().all(|message| message.gap.is_none()), "it is said once");
     let seqs: Vec<_> = messages.iter().flat_map(|message| &message.events).map(|event| event.seq).collect();
     assert_eq!(seqs, (earliest..=number(detail::COMMITTED)).collect::<Vec<_>>());
-    let response = grpc.get(GetRequest { id }).await.unwrap().into_inner().response.unwrap();
+    let response =
+        grpc.get(GetRequest { id, ..Default::default() }).await.unwrap().into_inner().response.unwrap();
     assert_eq!((response.watermark, response.committed), (Some(watermark), seqs.last().copied()));
 }
 
@@ -210,7 +222,7 @@ async fn the_owner_travels_as_metadata() {
     };
     let response = grpc.create(owned("alice")).await.unwrap().into_inner().response.unwrap();
     assert_eq!(client.of("alice").snapshot(&response.id).await["id"], response.id.as_str());
-    let anonymous = grpc.get(GetRequest { id: response.id }).await.unwrap_err();
+    let anonymous = grpc.get(GetRequest { id: response.id, ..Default::default() }).await.unwrap_err();
     assert_eq!(anonymous.code(), Code::NotFound);
     assert_eq!(grpc.create(owned("not an owner")).await.unwrap_err().code(), Code::InvalidArgument);
 }
@@ -238,7 +250,8 @@ async fn a_call_that_meets_its_deadline_frees_its_reader() {
     assert!(timeout(Duration::from_secs(1), rest(reading)).await.is_err(), "the backend waits");
     timeout(patience(), stage.backend.until_dropped(2)).await.unwrap();
     stage.client.ended(&id).await;
-    let ended = client.get(GetRequest { id }).await.unwrap().into_inner().response.unwrap();
+    let ended =
+        client.get(GetRequest { id, ..Default::default() }).await.unwrap().into_inner().response.unwrap();
     assert_eq!((ended.status(), ended.cancel_reason.as_str()), (State::Cancelled, "client_disconnected"));
 }
 

@@ -208,7 +208,7 @@ async fn a_credential_that_is_not_good_gives_the_same_bytes_whatever_is_wrong_wi
     let mut over_grpc = Vec::new();
     for key in bad {
         assert_eq!(bytes_of(models(key)).await, missing, "{key}");
-        let get = GetRequest { id: UNKNOWN.to_owned() };
+        let get = GetRequest { id: UNKNOWN.to_owned(), ..Default::default() };
         over_grpc.push(status_bytes(&client.get(with_bearer(get, key)).await.unwrap_err()));
     }
     assert!(over_grpc[0].starts_with("Unauthenticated"), "{}", over_grpc[0]);
@@ -250,7 +250,9 @@ async fn a_scope_that_is_missing_is_named_before_anything_is_looked_up() {
     assert_eq!(Client::json(none).await.0, 400);
 
     let mut grpc = responses(&gate.server).await;
-    let refused = grpc.cancel(with_bearer(CancelRequest { id: UNKNOWN.to_owned() }, &reader.key)).await;
+    let refused = grpc
+        .cancel(with_bearer(CancelRequest { id: UNKNOWN.to_owned(), ..Default::default() }, &reader.key))
+        .await;
     let refused = refused.unwrap_err();
     let info = refused.get_details_error_info().unwrap();
     assert_eq!(refused.code(), Code::PermissionDenied);

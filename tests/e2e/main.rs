@@ -12,6 +12,8 @@ mod bad_backends;
 mod bad_requests;
 mod bridge;
 mod cancels;
+mod chat_backends;
+mod chats;
 mod command_line;
 mod creates;
 mod grpc;

@@ -17,6 +17,7 @@ use tidemark_proto::v1::{
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
+use crate::chats;
 use crate::common::rest::Client;
 use crate::keys::{Gate, Made, UNKNOWN};
 use crate::setup::{paced, until};
@@ -73,6 +74,14 @@ const TABLE: &[(&str, [&str; 12])] = &[
     ("POST /responses/{id}/cancel", ONE_OR_TICKET),
     ("POST /responses/{id}/tickets", ONE),
     ("GET /responses/{id}/input_items", ONE),
+    ("GET /chat/completions", OWN),
+    ("POST /chat/completions", OWN),
+    ("POST /chat/completions?stream", OWN),
+    ("GET /chat/completions/{id}", ONE_OR_TICKET),
+    ("GET /chat/completions/{id}?stream=true", ONE_OR_TICKET),
+    ("DELETE /chat/completions/{id}", ONE),
+    ("POST /chat/completions/{id}/cancel", ONE_OR_TICKET),
+    ("POST /chat/completions/{id}/tickets", ONE),
     ("GET /keys", OWN),
     ("POST /keys", OWN),
     ("DELETE /keys/{id}", KEY),
@@ -153,8 +162,13 @@ impl Cast {
     }
 
     /// Something new of acme to ask for, so that no call finds what an earlier one has done to it.
-    async fn target(&self) -> Target {
-        let response = self.owner.background(paced(1, 0)).await;
+    async fn target(&self, row: &str) -> Target {
+        let response = if row.contains(" /chat/") {
+            let (_, made) = Client::json(self.owner.post(chats::PATH, &chats::chat("demo"))).await;
+            made["id"].as_str().unwrap().to_owned()
+        } else {
+            self.owner.background(paced(1, 0)).await
+        };
         let key = self.gate.key("acme", &["models.read"]).await;
         Target { response, key }
     }
@@ -215,6 +229,7 @@ fn rest(method: &str, path: &str, caller: &Client, response: &str, key: &str) ->
             body["stream"] = streamed.into();
             body
         }
+        ("POST", "/chat/completions") => chats::chat_with("demo", &json!({"stream": streamed})),
         ("POST", "/keys") => json!({"scopes": ["models.read"]}),
         _ => return request,
     };
@@ -225,7 +240,7 @@ fn rest(method: &str, path: &str, caller: &Client, response: &str, key: &str) ->
 fn message(row: &str, response: &str, key: &str) -> Vec<u8> {
     let input = Some(Input::Text("x".to_owned()));
     let create = CreateRequest { model: "demo".to_owned(), input, ..CreateRequest::default() };
-    let named = |id: &str| GetRequest { id: id.to_owned() }.encode_to_vec();
+    let named = |id: &str| GetRequest { id: id.to_owned(), ..Default::default() }.encode_to_vec();
     match row {
         "ResponsesService/Create" => create.encode_to_vec(),
         "ResponsesService/CreateStream" => {
@@ -313,7 +328,7 @@ async fn every_caller_gets_what_the_table_says_and_nobody_learns_what_is_there()
         assert!(!hides(expected) || unknown.0 == "404", "{row}: {unknown:?}");
         let mut refusals = BTreeSet::new();
         for (name, expected) in CALLERS.iter().zip(expected) {
-            let target = cast.target().await;
+            let target = cast.target(row).await;
             let caller = cast.caller(name, &target).await;
             let (status, bytes) = answer(cast.request(row, &caller, &target.response, &target.key.id)).await;
             if status != *expected {

@@ -49,9 +49,10 @@ fn status_bytes(status: &Status) -> String {
 async fn grpc_refusals(stage: &Stage, owner: &'static str, id: &str) -> Vec<String> {
     let mut client = responses(&stage.server).await;
     let id = id.to_owned();
-    let get = client.get(call(GetRequest { id: id.clone() }, owner)).await.unwrap_err();
+    let get = client.get(call(GetRequest { id: id.clone(), ..Default::default() }, owner)).await.unwrap_err();
     assert_eq!(get.code(), Code::NotFound);
-    let cancel = client.cancel(call(CancelRequest { id: id.clone() }, owner)).await.unwrap_err();
+    let cancel =
+        client.cancel(call(CancelRequest { id: id.clone(), ..Default::default() }, owner)).await.unwrap_err();
     let resume = ResumeRequest { id: id.clone(), ..ResumeRequest::default() };
     let resume = client.resume(call(resume, owner)).await.unwrap_err();
     let mut create = text_request("m", "x");

@@ -200,11 +200,12 @@ async fn over_grpc_tickets_are_fields_and_a_method() {
     let (id, ticket) = (made.response.unwrap().id, made.ticket.unwrap());
     assert_eq!(ticket.rights(), TicketRights::Read);
     assert!(ticket.expires_at.is_some());
-    let get = |id: &str, with: &str| with_bearer(GetRequest { id: id.to_owned() }, with);
+    let get =
+        |id: &str, with: &str| with_bearer(GetRequest { id: id.to_owned(), ..Default::default() }, with);
     assert!(client.get(get(&id, &ticket.value)).await.is_ok());
     let resume = with_bearer(ResumeRequest { id: id.clone(), ..ResumeRequest::default() }, &ticket.value);
     assert!(client.resume(resume).await.unwrap().into_inner().message().await.unwrap().is_some());
-    let cancel = with_bearer(CancelRequest { id: id.clone() }, &ticket.value);
+    let cancel = with_bearer(CancelRequest { id: id.clone(), ..Default::default() }, &ticket.value);
     assert_eq!(client.cancel(cancel).await.unwrap_err().code(), Code::PermissionDenied);
 
     let stream = CreateStreamRequest { create: Some(create), ..CreateStreamRequest::default() };
@@ -217,7 +218,12 @@ async fn over_grpc_tickets_are_fields_and_a_method() {
 
     let minted = CreateTicketRequest { id: id.clone(), order: order(TicketRights::ReadAndCancel) };
     let minted = client.create_ticket(with_bearer(minted, &key)).await.unwrap().into_inner().ticket.unwrap();
-    assert!(client.cancel(with_bearer(CancelRequest { id: id.clone() }, &minted.value)).await.is_ok());
+    assert!(
+        client
+            .cancel(with_bearer(CancelRequest { id: id.clone(), ..Default::default() }, &minted.value))
+            .await
+            .is_ok()
+    );
     let foreign = client.get(get(&first.id, &minted.value)).await.unwrap_err();
     assert_eq!(foreign.code(), Code::NotFound);
     let list = client.list(with_bearer(ListRequest::default(), &minted.value)).await.unwrap_err();
@@ -239,7 +245,7 @@ async fn without_auth_a_ticket_names_its_owner() {
         "response.completed"
     );
     let mut grpc = responses(&server).await;
-    let request: Request<_> = with_bearer(GetRequest { id }, &ticket);
+    let request: Request<_> = with_bearer(GetRequest { id, ..Default::default() }, &ticket);
     assert!(grpc.get(request).await.is_ok());
     assert_eq!(status_of(client.with_key(&format!("{ticket}A")).get("/v1/models")).await, 401);
 }

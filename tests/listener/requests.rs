@@ -71,7 +71,7 @@ async fn headers_must_come_in_time_and_be_of_a_certain_size() {
     let request = http::Request::get(format!("{}/v1/models", server.gateway_url()));
     let request = request.header("x", "a".repeat(16 << 10)).body(()).unwrap();
     assert_eq!(connection.send(request, Some("".into())).await.status(), 431);
-    let unknown = GetRequest { id: "resp_none".to_owned() };
+    let unknown = GetRequest { id: "resp_none".to_owned(), ..Default::default() };
     let reply = connection.grpc("/tidemark.v1.ResponsesService/Get", &unknown).await;
     assert_eq!(reply.headers()["grpc-status"], "5", "the connection goes on");
     assert_eq!(connection.requests.current_max_send_streams(), 1024);

@@ -3,8 +3,8 @@
 use axum::body::Body;
 use http::Method;
 use tidemark_proto::v1::{
-    self, ErrorCode, InputItem, ListInputItemsRequest, ListInputItemsResponse, ListRequest, ListResponse,
-    Order,
+    self, Api, ErrorCode, InputItem, ListInputItemsRequest, ListInputItemsResponse, ListRequest,
+    ListResponse, Order,
 };
 
 use crate::fake::{Asked, Fake, ID, Script, response, status};
@@ -69,8 +69,12 @@ async fn responses_are_listed_byte_by_byte_with_the_cursor_of_the_next_page() {
         }
     }
     let asked = [
-        Asked::List(ListRequest { page_size: 2, page_token: "to/ken".to_owned() }),
-        Asked::List(ListRequest::default()),
+        Asked::List(ListRequest {
+            page_size: 2,
+            page_token: "to/ken".to_owned(),
+            api: Api::Responses.into(),
+        }),
+        Asked::List(ListRequest { api: Api::Responses.into(), ..ListRequest::default() }),
     ];
     assert_eq!(fake.asked(), vec![asked; 2].concat());
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use tidemark_proto::v1::{CreateRequest, CreateStreamRequest, ErrorCode, Gap, OnGap, ResumeRequest, Wait};
+use tidemark_proto::v1::{
+    Api, CreateRequest, CreateStreamRequest, ErrorCode, Gap, OnGap, ResumeRequest, Wait,
+};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -68,7 +70,12 @@ async fn resume_streams_from_the_position() {
         chunks(bridge, stream("")).await;
     }
     let asked = |after, on_gap: OnGap| {
-        Asked::Resume(ResumeRequest { id: ID.to_owned(), after, on_gap: on_gap.into() })
+        Asked::Resume(ResumeRequest {
+            id: ID.to_owned(),
+            after,
+            on_gap: on_gap.into(),
+            api: Api::Responses.into(),
+        })
     };
     assert_eq!(fake.asked(), vec![[asked(Some(7), OnGap::Earliest), asked(None, OnGap::Fail)]; 2].concat());
 }

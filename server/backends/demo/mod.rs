@@ -14,7 +14,8 @@ use futures_util::stream;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Backend, Generation, Model, Step, Steps};
+use super::from_chat::as_responses;
+use super::{Api, Backend, Generation, Model, Step, Steps};
 use crate::error::Error;
 use plan::Plan;
 
@@ -40,7 +41,10 @@ impl Backend for Demo {
     }
 
     async fn generate(&self, generation: Arc<Generation>) -> Result<Steps, Error> {
-        Ok(play(Plan::new(&generation)?))
+        Ok(play(match generation.api {
+            Api::Responses => Plan::new(&generation)?,
+            Api::Chat => Plan::new(&as_responses(&generation)?)?,
+        }))
     }
 }
 
@@ -80,6 +84,7 @@ mod tests {
     fn ask(model: &str, text: &str, params: Value, metadata: &[(&str, &str)]) -> Generation {
         let Value::Object(params) = params else { panic!("params are an object") };
         Generation {
+            api: Api::Responses,
             model: model.to_owned(),
             items: vec![raw(&json!({"role": "user", "content": text}))],
             earlier: 0,

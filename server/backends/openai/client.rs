@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout};
 use super::answer::{Waits, steps};
 use super::failure::{Failures, Limit, MAX_QUOTE_READ};
 use super::{MAX_EVENT, chat, responses};
-use crate::backends::{Backend, Dialect, Generation, Model, OpenAi, Settings, Steps};
+use crate::backends::from_chat::as_responses;
+use crate::backends::{Api, Backend, Dialect, Generation, Model, OpenAi, Settings, Steps};
 use crate::error::Error;
 
 /// How long an unused connection is kept. Common model servers close theirs after 5 s: a request on a connection that is being
@@ -140,6 +141,7 @@ impl Client {
     fn body(&self, generation: &Generation) -> Result<Vec<u8>, Error> {
         match self.dialect {
             Dialect::Chat => chat::body(generation),
+            Dialect::Responses if generation.api == Api::Chat => responses::body(&as_responses(generation)?),
             Dialect::Responses => responses::body(generation),
         }
     }
@@ -190,6 +192,7 @@ impl Backend for Client {
         let began = Instant::now();
         let request = self.http.post(&self.generations).header(CONTENT_TYPE, "application/json");
         let request = request.header(ACCEPT, EVENT_STREAM).body(self.body(&generation)?);
+        let (api, choices) = (generation.api, generation.choices());
         // The conversation is in the request now; it need not be held for as long as the server thinks.
         drop(generation);
         let response = self.within_first_byte(self.send(request)).await?;
@@ -203,10 +206,20 @@ impl Backend for Client {
             response.bytes_stream().map(move |bytes| bytes.map_err(|error| failures.connection(error)));
         let waits = Waits { began, first_byte: self.first_byte, idle: self.idle };
         let (body, failures) = (body.boxed(), self.failures.clone());
-        Ok(match self.dialect {
-            Dialect::Chat => steps(body, chat::Reader::new(failures.clone()), MAX_EVENT, waits, failures),
-            Dialect::Responses => {
+        Ok(match (self.dialect, api) {
+            (Dialect::Chat, Api::Responses) => {
+                steps(body, chat::Reader::new(failures.clone()), MAX_EVENT, waits, failures)
+            }
+            (Dialect::Chat, Api::Chat) => {
+                let reader = chat::PassedReader::new(choices, failures.clone());
+                steps(body, reader, MAX_EVENT, waits, failures)
+            }
+            (Dialect::Responses, Api::Responses) => {
                 let reader = responses::Reader::new(failures.clone());
+                steps(body, reader, responses::MAX_WHOLE_EVENT, waits, failures)
+            }
+            (Dialect::Responses, Api::Chat) => {
+                let reader = responses::Pieces::new(responses::Reader::new(failures.clone()));
                 steps(body, reader, responses::MAX_WHOLE_EVENT, waits, failures)
             }
         })
@@ -282,6 +295,7 @@ mod tests {
     fn generation() -> Arc<Generation> {
         let raw = |value: Value| serde_json::value::to_raw_value(&value).unwrap();
         Arc::new(Generation {
+            api: Api::Responses,
             model: "m".to_owned(),
             items: vec![raw(json!({"role": "user", "content": "hi"}))],
             earlier: 0,

@@ -267,7 +267,7 @@ proptest! {
     #[test]
     fn recovery_has_the_same_output_from_merged_events(pieces in pieces(vec![0, 2, 4, 9]), ranges in ranges()) {
         let fold = |entries: &[Entry]| {
-            let mut fold = Fold::default();
+            let mut fold = Fold::new(crate::backends::Api::Responses);
             let items = ["message", "function_call", "reasoning", "a", "b", "c"].map(|of| {
                 format!(r#"{{"output_index":{{}},"item":{{"type":"{of}","status":"in_progress"}}}}"#)
             });

@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use tidemark_proto::v1::CreateRequest;
 use tidemark_proto::v1::create_request::Input;
+use tidemark_proto::v1::{Api, CreateRequest};
 
 use super::canonical::{self, MAX_DEPTH, Object, Wrong};
 use crate::error::Error;
@@ -31,15 +31,17 @@ impl Fingerprint {
     }
 }
 
-/// The body as the Responses API has it. A typed field with its default value is left out, because over gRPC it cannot be told from
+/// The body as its API has it. A typed field with its default value is left out, because over gRPC it cannot be told from
 /// an absent one.
 fn canonical_body(request: &CreateRequest) -> Result<String, Wrong> {
     let mut text = String::new();
     let mut body = Object::begin(&mut text);
     field(&mut body, "model", &request.model)?;
     match &request.input {
-        Some(Input::Text(text)) => field(&mut body, "input", text)?,
-        Some(Input::Items(items)) => body.put("input".into(), |to| canonical::write(raw(items)?, to))?,
+        Some(Input::Text(text)) => field(&mut body, input_name(request), text)?,
+        Some(Input::Items(items)) => {
+            body.put(input_name(request).into(), |to| canonical::write(raw(items)?, to))?;
+        }
         None => {}
     }
     if request.background {
@@ -59,6 +61,14 @@ fn canonical_body(request: &CreateRequest) -> Result<String, Wrong> {
     }
     body.end()?;
     Ok(text)
+}
+
+/// What the input is called in the body of its API, which keeps the creates of the two apart.
+fn input_name(request: &CreateRequest) -> &'static str {
+    match request.api() {
+        Api::ChatCompletions => "messages",
+        Api::Responses | Api::Unspecified => "input",
+    }
 }
 
 fn field<T: Serialize + ?Sized>(
@@ -157,6 +167,7 @@ mod tests {
             CreateRequest { model: "n".into(), ..request("") },
             CreateRequest { input: Some(Input::Text("h".into())), ..request("") },
             CreateRequest { background: true, ..request("") },
+            CreateRequest { api: Api::ChatCompletions.into(), ..request("") },
             CreateRequest { store: Some(true), ..request("") },
             CreateRequest { store: Some(false), ..request("") },
             CreateRequest { previous_response_id: Some("x".into()), ..request("") },

@@ -56,6 +56,7 @@ enum Standing {
 /// What a response object says about a failure.
 #[derive(Deserialize)]
 struct Outcome {
+    #[serde(alias = "choices")]
     output: Vec<IgnoredAny>,
     error: Option<Fault>,
 }

@@ -15,12 +15,12 @@ fn not_found<T: std::fmt::Debug>(result: Result<T, Error>) {
 impl Room {
     /// The ids of a page of alice's responses, and the token of the next one.
     async fn page(&self, size: u32, token: &str) -> (Vec<String>, Option<String>) {
-        let page = self.runs.list(&alice(), size, token).await.unwrap();
+        let page = self.runs.list(&alice(), None, size, token).await.unwrap();
         (page.responses.iter().map(|response| response.id.to_string()).collect(), page.next_page_token)
     }
 
     async fn listed(&self, principal: &Principal) -> usize {
-        self.runs.list(principal, 0, "").await.unwrap().responses.len()
+        self.runs.list(principal, None, 0, "").await.unwrap().responses.len()
     }
 }
 
@@ -118,14 +118,14 @@ async fn a_list_has_what_get_returns_running_or_not() {
     let running = room.create(background()).await.snapshot.id.to_string();
     let cancelled = room.create(background()).await.snapshot.id.to_string();
     room.runs.cancel(&alice(), &cancelled).await.unwrap();
-    let page = room.runs.list(&alice(), 0, "").await.unwrap();
+    let page = room.runs.list(&alice(), None, 0, "").await.unwrap();
     assert_eq!(page.page_size, 50);
     let names: Vec<&str> = page.responses.iter().map(|response| response.status.name()).collect();
     assert_eq!(names, ["cancelled", "in_progress"]);
     for (listed, id) in page.responses.iter().zip([cancelled, running]) {
         assert_eq!(object(listed), object(&room.get(&id).await));
     }
-    assert_eq!(room.runs.list(&alice(), u32::MAX, "").await.unwrap().page_size, 1000);
+    assert_eq!(room.runs.list(&alice(), None, u32::MAX, "").await.unwrap().page_size, 1000);
 }
 
 /// D-30 and U-16.
@@ -140,7 +140,7 @@ async fn foreign_expired_and_deleted_responses_are_not_listed_and_foreign_tokens
     }
     let (page, token) = room.page(2, "").await;
     assert_eq!(room.listed(&bob()).await, 0);
-    let refused = room.runs.list(&bob(), 0, token.as_ref().unwrap()).await.unwrap_err();
+    let refused = room.runs.list(&bob(), None, 0, token.as_ref().unwrap()).await.unwrap_err();
     assert_eq!((refused.code(), refused.param()), (ErrorCode::InvalidCursor, Some("page_token")));
 
     tokio::time::sleep(Duration::from_secs(61)).await;

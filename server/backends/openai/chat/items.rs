@@ -272,6 +272,7 @@ mod tests {
 
     fn generation(items: &Value) -> Generation {
         Generation {
+            api: crate::backends::Api::Responses,
             model: "m".to_owned(),
             items: items.as_array().unwrap().iter().map(|item| to_raw_value(item).unwrap()).collect(),
             earlier: 0,

@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::items::{inexpressible, messages};
-use crate::backends::Generation;
+use super::passed;
+use crate::backends::{Api, Generation};
 use crate::error::Error;
 
 /// Fields that have a meaning for the gateway alone. `stream` and `stream_options` are always our own.
@@ -44,8 +45,8 @@ const INCLUDE_LOGPROBS: &str = "message.output_text.logprobs";
 
 /// What the server is asked for besides the answer: its tokens.
 #[derive(Serialize)]
-struct StreamOptions {
-    include_usage: bool,
+pub(super) struct StreamOptions {
+    pub(super) include_usage: bool,
 }
 
 /// The body of a chat request.
@@ -57,6 +58,9 @@ type Body = BTreeMap<String, Box<RawValue>>;
 /// `invalid_request` naming the field, for what is malformed, what a chat cannot express, and a field of the chat dialect that
 /// contradicts the one it is made from (`max_tokens` beside `max_output_tokens`).
 pub(in crate::backends::openai) fn body(generation: &Generation) -> Result<Vec<u8>, Error> {
+    if generation.api == Api::Chat {
+        return passed::body(generation);
+    }
     let mut body = Body::new();
     put(&mut body, "model", &generation.model)?;
     put(&mut body, "messages", &messages(generation)?)?;
@@ -307,6 +311,7 @@ mod tests {
 
     fn generation(params: &str) -> Generation {
         Generation {
+            api: Api::Responses,
             model: "m".to_owned(),
             items: vec![raw(&json!({"role": "user", "content": "hi"})).unwrap()],
             earlier: 0,

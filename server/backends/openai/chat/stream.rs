@@ -19,7 +19,7 @@ use crate::json::Node;
 const MAX_CALLS: usize = 1024;
 
 /// The data of the last event of a stream.
-const DONE: &str = "[DONE]";
+pub(super) const DONE: &str = "[DONE]";
 
 /// Reads the chunks of one answer.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ struct Choice {
 }
 
 #[derive(Default, Deserialize)]
-struct Delta {
+pub(super) struct Delta {
     content: Option<String>,
     refusal: Option<String>,
     reasoning_content: Option<String>,
@@ -83,7 +83,7 @@ struct FunctionDelta {
 }
 
 #[derive(Deserialize)]
-struct ChunkUsage {
+pub(super) struct ChunkUsage {
     #[serde(default)]
     prompt_tokens: u64,
     #[serde(default)]
@@ -101,6 +101,17 @@ struct PromptDetails {
 #[derive(Deserialize)]
 struct CompletionDetails {
     reasoning_tokens: Option<u64>,
+}
+
+impl Delta {
+    /// Whether it adds anything to an answer.
+    pub(super) fn says(&self) -> bool {
+        let texts = [&self.content, &self.refusal, &self.reasoning_content, &self.reasoning];
+        let any = |list: Option<usize>| list.is_some_and(|length| length > 0);
+        texts.into_iter().flatten().any(|text| !text.is_empty())
+            || any(self.tool_calls.as_ref().map(Vec::len))
+            || any(self.annotations.as_ref().map(Vec::len))
+    }
 }
 
 impl Reader {

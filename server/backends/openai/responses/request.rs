@@ -98,6 +98,7 @@ mod tests {
 
     fn generation(items: &[Value], params: &str) -> Generation {
         Generation {
+            api: crate::backends::Api::Responses,
             model: "m".to_owned(),
             items: items.iter().map(|item| to_raw_value(item).unwrap()).collect(),
             earlier: 0,
