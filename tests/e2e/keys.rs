@@ -336,3 +336,32 @@ async fn while_keys_are_asked_for_any_page_and_any_host_may_try() {
     assert_eq!(reply.status(), 200);
     assert!(!reply.headers().contains_key("access-control-allow-origin"), "the page may not read it");
 }
+
+#[tokio::test]
+async fn no_header_and_no_metadata_makes_anybody_somebody_else() {
+    let gate = Gate::new();
+    let acme = gate.user("acme").await;
+    let id = acme.background(paced(1, 0)).await;
+    let rival = gate.key("rival", &["responses.read"]).await;
+    let mut grpc = responses(&gate.server).await;
+    let claims = [
+        ("principal", "acme"),
+        ("x-tidemark-principal", "acme"),
+        ("x-tidemark-credential", "operator"),
+        ("x-forwarded-user", "acme"),
+        ("x-authenticated-user", "acme"),
+        ("x-tidemark-scopes", "admin,responses.write"),
+    ];
+    for (name, value) in claims {
+        let path = format!("/v1/responses/{id}");
+        let nobody = gate.anybody.get(&path).header(name, value);
+        assert_eq!(Client::json(nobody).await.0, 401, "{name}");
+        let foreign = gate.anybody.get(&path).bearer_auth(&rival.key).header(name, value);
+        let foreign = Client::json(foreign).await.0;
+        assert!(foreign == 404 || (name == "x-tidemark-scopes" && foreign == 403), "{name}: {foreign}");
+        let mut request = with_bearer(GetRequest { id: id.clone(), ..Default::default() }, &rival.key);
+        request.metadata_mut().insert(name, value.parse().unwrap());
+        let refused = grpc.get(request).await.unwrap_err();
+        assert!(matches!(refused.code(), Code::NotFound | Code::PermissionDenied), "{name}: {refused}");
+    }
+}
