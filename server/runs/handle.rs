@@ -210,8 +210,8 @@ impl Runs {
         self.snapshot(found).await
     }
 
-    /// Removes a response for good and returns the id that it had; a running one is cancelled first (S-3). Its readers end with `not_found` unless they have had
-    /// the terminal event by then.
+    /// Removes a response for good and returns the id that it had; a running one is cancelled first (S-3). Its readers end with
+    /// `not_found` unless they have had the terminal event by then.
     ///
     /// # Errors
     /// `not_found`, also for a response that was removed before; `storage_unavailable`.
@@ -323,7 +323,8 @@ impl Runs {
         }
     }
 
-    /// The one look-up: unknown, foreign, expired and malformed ids, and responses of another API, are the same error after the same work (D-30).
+    /// The one look-up: unknown, foreign, expired and malformed ids, and responses of another API, are the same error after the
+    /// same work (D-30).
     pub(super) async fn look_up(&self, principal: &Principal, wanted: Wanted<'_>) -> Result<Found, Error> {
         let parsed = wanted.id.parse::<ResponseId>();
         let found = self.find(principal, parsed.map_or(NO_LOG, ResponseId::log)).await?;

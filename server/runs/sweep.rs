@@ -15,7 +15,7 @@ use crate::runs::{compact, faults};
 /// The most responses that one look at the index finds; those of them that have expired go in one write.
 const BATCH: usize = 1024;
 
-/// So many logs are compacted at a time, so that they share their syncs.
+/// So many logs are compacted, or lose their record of a key, at a time, so that they share their syncs.
 const AT_ONCE: usize = 16;
 
 /// What a pass did.
@@ -72,9 +72,9 @@ impl Runs {
 
     /// Removes logs, and before them the records of the keys that they were created with; returns how many there were.
     async fn remove_all(&self, logs: &[(LogId, Head)]) -> Result<usize, Error> {
-        for (log, _) in logs.iter().filter(|(_, head)| has_key(head)) {
-            self.forget_key(*log).await.map_err(faults::of_write)?;
-        }
+        let keyed: Vec<LogId> = logs.iter().filter(|(_, head)| has_key(head)).map(|(log, _)| *log).collect();
+        let forgotten = stream::iter(keyed).map(|log| self.forget_key(log)).buffer_unordered(AT_ONCE);
+        forgotten.try_collect::<()>().await.map_err(faults::of_write)?;
         let ids: Vec<LogId> = logs.iter().map(|(log, _)| *log).collect();
         let removed = self.0.store.purge_many(&ids).await.map_err(faults::of_write)?;
         self.0.meters.swept.add(removed as u64);

@@ -167,11 +167,11 @@ impl Drop for Line {
 
 /// The area of the method that is called, in whatever form.
 fn area(request: &Request, is_grpc: bool) -> Option<Area> {
-    if is_grpc {
-        return Area::of(request.uri().path());
+    let template = request.extensions().get::<MatchedPath>().filter(|_| !is_grpc);
+    match template.and_then(|template| Route::of(request.method(), template.as_str())) {
+        Some(route) => route.calls.first().and_then(|method| Area::of(method)),
+        None => Area::of(request.uri().path()),
     }
-    let template = request.extensions().get::<MatchedPath>()?;
-    Route::of(request.method(), template.as_str())?.calls.first().and_then(|method| Area::of(method))
 }
 
 /// Present if a POST was sent before.

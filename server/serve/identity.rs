@@ -76,8 +76,8 @@ fn need(surface: &Surface, request: &Request) -> Option<Need> {
             match route {
                 // All calls of a route need the same.
                 Some(route) => route.calls.first().and_then(|call| methods::need(call)),
-                // The bridge has no such path or method, and says so.
-                None => Some(Need::Credential),
+                // A gRPC method needs the same by whatever content type it is called. What else is no route the bridge refuses.
+                None => methods::need(request.uri().path()).or(Some(Need::Credential)),
             }
         }
     }

@@ -60,6 +60,7 @@ pub fn app(grpc: Routes, rest: Router, gate: &Gate, options: &Options) -> Router
     // grpc-web is laid over the gRPC routes alone: over HTTP/1.1 it refuses every other call.
     let grpc = grpc.into_axum_router().reset_fallback();
     let grpc = grpc.route_layer(from_fn(name_faults)).route_layer(GrpcWebLayer::new());
+    let grpc = grpc.route_layer(from_fn(grpc_alone));
     let routes = grpc.merge(rest).layer(from_fn(unknown_method));
     let admitted = routes
         .layer(from_fn(identity::authorize))
@@ -107,6 +108,14 @@ async fn plain_options(State(routes): State<Router>, request: Request, next: Nex
     match routes.oneshot(request).await {
         Ok(reply) => reply,
         Err(never) => match never {},
+    }
+}
+
+/// Keeps every other call away from the services: they do not look at its content type themselves.
+async fn grpc_alone(request: Request, next: Next) -> Response {
+    match Surface::of(request.headers()) {
+        Surface::Grpc(_) => next.run(request).await,
+        surface @ Surface::Rest => surface.refuse(&no_such_method()),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use tidemark::auth::methods::METHODS;
+use tidemark::auth::{Need, Scope};
 use tidemark_proto::names::{OWNER, REQUEST_ID, SCOPES};
 use tidemark_proto::v1::{CancelRequest, GetRequest, ListRequest};
 use tonic::metadata::MetadataMap;
@@ -363,5 +365,27 @@ async fn no_header_and_no_metadata_makes_anybody_somebody_else() {
         request.metadata_mut().insert(name, value.parse().unwrap());
         let refused = grpc.get(request).await.unwrap_err();
         assert!(matches!(refused.code(), Code::NotFound | Code::PermissionDenied), "{name}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn no_content_type_leads_around_the_scopes_of_a_grpc_method() {
+    let gate = Gate::new();
+    let weak = gate.key("acme", &["models.read"]).await;
+    let h2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let empty_message = [0; 5];
+    for (path, need) in METHODS {
+        for kind in [None, Some("application/json"), Some("Application/GRPC"), Some("text/plain")] {
+            let call = h2.post(format!("{}{path}", gate.server.url())).bearer_auth(&weak.key);
+            let call = call.body(empty_message.to_vec());
+            let reply = kind.into_iter().fold(call, |call, kind| call.header("content-type", kind));
+            let reply = reply.send().await.unwrap();
+            let allowed = match need {
+                Need::Nothing | Need::Credential | Need::Scope(Scope::ModelsRead) => [405, 405],
+                Need::Scope(_) | Need::ScopeOrTicket(_) => [403, 405],
+            };
+            assert!(allowed.contains(&reply.status().as_u16()), "{path} {kind:?}: {reply:?}");
+            assert!(!reply.headers().contains_key("grpc-status"), "{path} {kind:?}: {reply:?}");
+        }
     }
 }

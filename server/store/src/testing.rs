@@ -1,7 +1,7 @@
 //! The test-suite that every implementation of [`Store`] passes (D-3).
 //!
-//! [`store_suite!`](crate::store_suite) makes one test of each scenario; its argument makes an empty store with given limits, and whatever must live as
-//! long as the store.
+//! [`store_suite!`](crate::store_suite) makes one test of each scenario; its argument makes an empty store with given limits, and
+//! whatever must live as long as the store.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 

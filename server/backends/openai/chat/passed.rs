@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::request::StreamOptions;
-use super::stream::{ChunkUsage, DONE, Delta};
+use super::stream::{ChunkUsage, Delta, chunk_of};
 use crate::backends::openai::answer::{Progress, Read};
 use crate::backends::openai::failure::Failures;
 use crate::backends::sse::Event;
@@ -94,17 +94,13 @@ impl Read for Reader {
     /// # Errors
     /// `backend_error` for what is not a chunk, more of the answer after the end, and an error that the server reports.
     fn read(&mut self, event: Event<'_>, steps: &mut VecDeque<Step>) -> Result<(), Error> {
-        let data = event.data;
-        if event.name == "error" {
-            return Err(self.failures.reported(data));
-        }
-        if data.trim_ascii() == DONE {
+        let Some(data) = chunk_of(event, &self.failures)? else {
             if self.progress == Progress::Answering {
                 steps.push_back(Step::Finish(self.finish));
             }
             self.progress = Progress::Done;
             return Ok(());
-        }
+        };
         let malformed = |problem| self.failures.malformed(problem, data);
         let chunk: Chunk<'_> = serde_json::from_str(data).map_err(malformed)?;
         if let Some(error) = chunk.error {
@@ -181,7 +177,7 @@ mod tests {
     fn done_is_an_end_without_a_reason() {
         let mut reader = reader(1);
         read(&mut reader, &piece(0, "a", None).to_string()).unwrap();
-        assert_eq!(read(&mut reader, DONE).unwrap(), [Step::Finish(Finish::Stop)]);
+        assert_eq!(read(&mut reader, "[DONE]").unwrap(), [Step::Finish(Finish::Stop)]);
         assert_eq!(reader.progress(), Progress::Done);
     }
 

@@ -19,7 +19,7 @@ use crate::json::Node;
 const MAX_CALLS: usize = 1024;
 
 /// The data of the last event of a stream.
-pub(super) const DONE: &str = "[DONE]";
+const DONE: &str = "[DONE]";
 
 /// Reads the chunks of one answer.
 #[derive(Debug)]
@@ -177,6 +177,18 @@ impl Reader {
     }
 }
 
+/// The chunk that an event of the stream carries; absent = the answer has ended.
+///
+/// # Errors
+/// What the server reports.
+pub(super) fn chunk_of<'a>(event: Event<'a>, failures: &Failures) -> Result<Option<&'a str>, Error> {
+    match event.data {
+        data if event.name == "error" => Err(failures.reported(data)),
+        data if data.trim_ascii() == DONE => Ok(None),
+        data => Ok(Some(data)),
+    }
+}
+
 impl Read for Reader {
     fn progress(&self) -> Progress {
         self.progress
@@ -187,17 +199,13 @@ impl Read for Reader {
     /// # Errors
     /// `backend_error` for what is not a chunk, more text after the end, and an error that the server reports.
     fn read(&mut self, event: Event<'_>, steps: &mut VecDeque<Step>) -> Result<(), Error> {
-        let data = event.data;
-        if event.name == "error" {
-            return Err(self.failures.reported(data));
-        }
-        if data.trim_ascii() == DONE {
+        let Some(data) = chunk_of(event, &self.failures)? else {
             if self.progress == Progress::Answering {
                 steps.push_back(Step::Finish(Finish::Stop));
             }
             self.progress = Progress::Done;
             return Ok(());
-        }
+        };
         let chunk: Chunk<'_> =
             serde_json::from_str(data).map_err(|problem| self.failures.malformed(problem, data))?;
         if let Some(error) = chunk.error {

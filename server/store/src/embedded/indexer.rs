@@ -1,7 +1,7 @@
 //! Index runs: what memory knows is written to sled, behind the acknowledgement.
 //!
-//! It owns the order of these writes: counts before extents, extents before heads, the log before both, and what the index no longer points to leaves the
-//! disk last. It also counts what a run makes live and dead in each segment ([`Space`](super::space::Space)). A run never waits for
+//! It owns the order of these writes: counts before extents, extents before heads, the log before both, and what the index no
+//! longer points to leaves the disk last. It also counts what a run makes live and dead in each segment ([`Space`](super::space::Space)). A run never waits for
 //! the writer.
 
 use bytes::Bytes;
