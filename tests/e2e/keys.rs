@@ -376,7 +376,7 @@ async fn no_content_type_leads_around_the_scopes_of_a_grpc_method() {
     let empty_message = [0; 5];
     for (path, need) in METHODS {
         for kind in [None, Some("application/json"), Some("Application/GRPC"), Some("text/plain")] {
-            let call = h2.post(format!("{}{path}", gate.server.url())).bearer_auth(&weak.key);
+            let call = h2.post(format!("{}{path}", gate.server.gateway_url())).bearer_auth(&weak.key);
             let call = call.body(empty_message.to_vec());
             let reply = kind.into_iter().fold(call, |call, kind| call.header("content-type", kind));
             let reply = reply.send().await.unwrap();
