@@ -30,7 +30,7 @@ pub use admin::{Health, admin};
 pub use banner::{Banner, BridgeBanner};
 pub use completion::Record;
 pub use descriptors::connections;
-pub use forwarded::Proxies;
+pub use forwarded::{Client, Proxies};
 pub use gate::Gate;
 pub use listener::{Bounds, Control, Listener, MAX_CONCURRENT_STREAMS};
 pub use origin::Visitors;

@@ -65,7 +65,10 @@ pub struct ClientPage {
 }
 
 /// The scopes of a text, as OAuth writes them.
-pub(super) fn scopes_of(text: &str) -> Result<Scopes, Refusal> {
+///
+/// # Errors
+/// `invalid_scope` for what is none, or none that can be granted.
+pub fn scopes_of(text: &str) -> Result<Scopes, Refusal> {
     let known = || format!("the scopes are {}", GRANTABLE.map(Scope::name).join(" "));
     let refused = || Refusal::new(Code::InvalidScope, known());
     if text.len() > MAX_SCOPE_BYTES {

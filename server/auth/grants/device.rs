@@ -236,6 +236,13 @@ impl Grants {
     }
 }
 
+impl DeviceRequest {
+    /// The user whom the page is made for.
+    pub fn user(&self) -> Option<&Owner> {
+        self.user.as_ref()
+    }
+}
+
 impl Rules {
     /// Where a person types the code of a device.
     pub fn device_page(&self) -> String {

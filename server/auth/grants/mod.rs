@@ -25,7 +25,7 @@ mod tokens;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use clients::{ClientInfo, ClientPage, MAX_NAME_CHARS, MAX_REDIRECTS, NewClient};
+pub use clients::{ClientInfo, ClientPage, MAX_NAME_CHARS, MAX_REDIRECTS, NewClient, scopes_of};
 pub use consent::{Approval, Identity};
 pub use device::{DEVICE_INTERVAL, DeviceRequest, StartedDevice};
 pub use id::{ClientId, GrantId, NoId};

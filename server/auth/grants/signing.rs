@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tidemark_store::UnixMillis;
 
+use super::Grants;
 use super::jws::{Jwk, SigningKey};
 use crate::auth::directory::{Directory, unavailable};
 use crate::auth::record::{Malformed, VERSION, check_version, json, malformed, read};
@@ -116,5 +117,15 @@ impl Directory {
             Ok((Some(ring.encode()), ()))
         })
         .await
+    }
+}
+
+impl Grants {
+    /// The public halves of the keys that tokens are signed with; the first is made if there is none.
+    ///
+    /// # Errors
+    /// `storage_unavailable`.
+    pub async fn public_keys(&self) -> Result<Vec<Jwk>, Error> {
+        Ok(self.directory.keys_for_signing(self.rules.rotate_after).await?.public())
     }
 }
