@@ -110,7 +110,11 @@ impl Manager {
         let owner = Owner::new(Principal::OPERATOR_OWNER);
         let owner = owner.ok_or_else(|| Refused::Fault("the operator's name is no owner".to_owned()))?;
         let proof = Proof::Operator(Principal::operator(owner));
-        Ok(Self { clients: Clients::new(grpc::keys(directory)), proof, store: Some(store) })
+        Ok(Self {
+            clients: Clients::new(grpc::keys(directory, app::redirect_rules(config))),
+            proof,
+            store: Some(store),
+        })
     }
 
     fn online(gateway: &Gateway, key: Option<&SecretString>) -> Result<Self, Refused> {

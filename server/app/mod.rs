@@ -33,7 +33,7 @@ use uuid::Uuid;
 
 pub use bridge::bridge;
 pub use gateway::{Gateway, NoGateway};
-pub use settings::store as store_options;
+pub use settings::{redirects as redirect_rules, store as store_options};
 
 use crate::auth::{Access, Directory, Grants};
 use crate::backends::Pool;
@@ -188,7 +188,8 @@ impl App {
         metrics.watch(Arc::clone(&store));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let directory = Directory::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
-        let grants = config.oauth.as_ref().map(|oauth| Grants::new(directory.clone(), settings::oauth(oauth)));
+        let grants =
+            config.oauth.as_ref().map(|oauth| Grants::new(directory.clone(), settings::oauth(oauth)));
         let access = access(config, directory.clone(), grants.as_ref()).await?;
         let pool =
             Pool::new(settings::backends(config)?).map_err(Failure::start("cannot use the backends"))?;
@@ -205,7 +206,8 @@ impl App {
         if recovered > 0 {
             tracing::info!(count = recovered, "responses of an earlier process were found");
         }
-        let services = Services { runs: runs.clone(), directory, access: access.clone() };
+        let redirects = settings::redirects(config);
+        let services = Services { runs: runs.clone(), directory, access: access.clone(), redirects };
         let (routes, reporter) =
             grpc::routes(services.clone()).await.map_err(Failure::start("cannot make the services"))?;
         let app = public(config, routes, services, access, grants.clone(), clock, &metrics)?;
@@ -291,11 +293,7 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
 }
 
 /// The check of credentials. Where nobody could ever pass it, there is nothing to serve (D-32).
-async fn access(
-    config: &Config,
-    directory: Directory,
-    grants: Option<&Grants>,
-) -> Result<Access, Failure> {
+async fn access(config: &Config, directory: Directory, grants: Option<&Grants>) -> Result<Access, Failure> {
     if let Auth::Keys(KeysAuth { operator: None }) = &config.auth
         && directory.is_empty().await.map_err(Failure::start("cannot look for keys"))?
     {

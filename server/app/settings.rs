@@ -98,6 +98,15 @@ pub(super) fn rates(config: &Config) -> Rates {
     }
 }
 
+/// For the clients that the operator makes, whether or not there is an authorization server now.
+pub fn redirects(config: &Config) -> RedirectRules {
+    config.oauth.as_ref().map(redirect_rules).unwrap_or_default()
+}
+
+fn redirect_rules(oauth: &config::OAuth) -> RedirectRules {
+    RedirectRules { hosts: oauth.redirect_hosts.clone(), schemes: oauth.redirect_schemes.clone() }
+}
+
 /// For the authorization server.
 pub(super) fn oauth(oauth: &config::OAuth) -> Rules {
     Rules {
@@ -106,10 +115,7 @@ pub(super) fn oauth(oauth: &config::OAuth) -> Rules {
         users: oauth.identity_header.is_some(),
         open_registration: oauth.open_registration,
         max_clients: oauth.max_clients.get(),
-        redirects: RedirectRules {
-            hosts: oauth.redirect_hosts.clone(),
-            schemes: oauth.redirect_schemes.clone(),
-        },
+        redirects: redirect_rules(oauth),
         code_ttl: oauth.code_ttl,
         access_ttl: oauth.access_ttl,
         refresh_idle: oauth.refresh_idle,

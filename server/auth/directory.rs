@@ -37,7 +37,13 @@ pub(super) struct Shared {
 impl Directory {
     /// The keys and users of this store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tasks: Tasks) -> Self {
-        Self(Arc::new(Shared { store, clock, tasks, cache: Cache::default(), registering: tokio::sync::Mutex::default() }))
+        Self(Arc::new(Shared {
+            store,
+            clock,
+            tasks,
+            cache: Cache::default(),
+            registering: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// Whether there is no key.
@@ -149,5 +155,6 @@ pub fn owner_named(name: &str, field: &'static str) -> Result<Owner, Error> {
 
 /// What went wrong in the store, as far as it is the caller's business. Access is never given because it cannot be checked.
 pub(super) fn unavailable(cause: impl std::fmt::Display) -> Error {
-    Error::new(ErrorCode::StorageUnavailable, "keys and grants cannot be looked up or changed now").with_cause(cause)
+    Error::new(ErrorCode::StorageUnavailable, "keys and grants cannot be looked up or changed now")
+        .with_cause(cause)
 }

@@ -92,7 +92,8 @@ fn check(
     identity_header: &Option<Option<HeaderName>>,
 ) {
     if matches!(auth, Some(Auth::Off)) {
-        section.report("mode", "needs auth.mode = \"keys\": with auth off there is nothing to grant".to_owned());
+        section
+            .report("mode", "needs auth.mode = \"keys\": with auth off there is nothing to grant".to_owned());
     }
     if matches!(issuer, Some(None)) {
         let text = "is needed: the origin that the world sees, such as \"https://gate.example.com\"";
@@ -112,7 +113,9 @@ fn check(
 /// An origin: https, or http on this machine.
 fn issuer(text: &str) -> Result<String, String> {
     let refused = || {
-        format!("{text:?} is no issuer: write https, host and port as in \"https://gate.example.com\"; http is for loopback alone")
+        format!(
+            "{text:?} is no issuer: write https, host and port as in \"https://gate.example.com\"; http is for loopback alone"
+        )
     };
     let url = Url::parse(text).map_err(|_| refused())?;
     let origin = url.origin().ascii_serialization();
@@ -139,7 +142,8 @@ fn header(text: &str) -> Result<HeaderName, String> {
 
 /// A scheme of an app: a domain turned round, so that no other app and no browser has it (RFC 8252).
 fn scheme(text: &str) -> Result<String, String> {
-    let letters = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-+".contains(&byte));
+    let letters =
+        text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-+".contains(&byte));
     let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     if first && letters && text.contains('.') && text.len() <= MAX_SCHEME_BYTES {
         return Ok(text.to_owned());
@@ -153,7 +157,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Option<OAuth>, String> {
-        let loaded = parse("file", text, Overrides::default(), &|_| None).map_err(|error| error.to_string())?;
+        let loaded =
+            parse("file", text, Overrides::default(), &|_| None).map_err(|error| error.to_string())?;
         Ok(loaded.config.oauth)
     }
 
@@ -167,7 +172,10 @@ mod tests {
     fn b_1_it_is_off_unless_it_is_turned_on_and_needs_an_issuer() {
         assert!(read("").unwrap().is_none() && with("").unwrap().is_none());
         let on = with(ISSUER).unwrap().unwrap();
-        assert_eq!((on.only, on.keys, on.open_registration, on.issuer.as_str()), (false, true, false, "https://gate.example"));
+        assert_eq!(
+            (on.only, on.keys, on.open_registration, on.issuer.as_str()),
+            (false, true, false, "https://gate.example")
+        );
         assert!(with(&ISSUER.replace("both", "only")).unwrap().unwrap().only);
         for (wrong, why) in [
             ("mode = \"both\"".to_owned(), "oauth.issuer: is needed"),
@@ -188,7 +196,13 @@ mod tests {
 
     #[test]
     fn b_2_the_issuer_is_an_origin_spelled_as_clients_compare_it() {
-        for good in ["https://gate.example", "https://gate.example:8443", "http://127.0.0.1:4700", "http://localhost:1", "http://[::1]:1"] {
+        for good in [
+            "https://gate.example",
+            "https://gate.example:8443",
+            "http://127.0.0.1:4700",
+            "http://localhost:1",
+            "http://[::1]:1",
+        ] {
             assert_eq!(issuer(good).unwrap(), good);
         }
         for bad in [

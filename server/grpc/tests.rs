@@ -21,6 +21,7 @@ use tidemark_store::{Caps, Owner};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
+use crate::auth::grants::RedirectRules;
 use crate::auth::{Access, Directory, Mode, Principal};
 use crate::backends::{Step, Usage};
 use crate::error::Error;
@@ -292,5 +293,14 @@ async fn a_call_that_is_dropped_no_longer_counts_as_a_reader() {
 async fn the_models_and_all_services_are_there() {
     let list = Models::new(runs([])).list_models(call(ListModelsRequest {})).await.unwrap().into_inner();
     assert_eq!((list.models[0].id.as_str(), list.models[0].owned_by.as_str()), ("m", "script"));
-    assert!(routes(Services { runs: runs([]), directory: directory(), access: access() }).await.is_ok());
+    assert!(
+        routes(Services {
+            runs: runs([]),
+            directory: directory(),
+            access: access(),
+            redirects: RedirectRules::default()
+        })
+        .await
+        .is_ok()
+    );
 }

@@ -10,8 +10,8 @@ use super::caller::client;
 use super::form::Form;
 use super::page::{self, Consent};
 use super::{AUTHORIZE, OAuth, reply};
-use crate::auth::grants::{Approval, Asked, BadRequest, Identity, Refusal, RefusalCode};
 use crate::auth::Scopes;
+use crate::auth::grants::{Approval, Asked, BadRequest, Identity, Refusal, RefusalCode};
 use crate::limits::Area;
 use crate::serve::Client;
 
@@ -84,7 +84,9 @@ async fn answered(oauth: &OAuth, request: Request) -> Result<Response, Refusal> 
     let (seal, decision) = (form.need("request")?, Decision::of(&form)?);
     let wanted = oauth.grants.unseal(seal).await?;
     let approved = match &decision {
-        Decision::Deny => return oauth.grants.deny(&wanted, user.as_ref()).await.map(|at| reply::see_other(&at)),
+        Decision::Deny => {
+            return oauth.grants.deny(&wanted, user.as_ref()).await.map(|at| reply::see_other(&at));
+        }
         Decision::Allow(proof) => oauth.approve(proof, client, user.as_ref(), wanted.scopes).await?,
     };
     match approved {
@@ -156,7 +158,9 @@ impl OAuth {
             Err(error) => Err(error.into()),
         };
         match approval {
-            Err(refusal) if refusal.code() != RefusalCode::AccessDenied && refusal.status() != 429 => Err(refusal),
+            Err(refusal) if refusal.code() != RefusalCode::AccessDenied && refusal.status() != 429 => {
+                Err(refusal)
+            }
             other => Ok(other),
         }
     }

@@ -91,7 +91,10 @@ async fn answered(oauth: &OAuth, request: Request) -> Result<Response, Refusal> 
     let proof: Proof = match decision {
         Decision::Deny => {
             oauth.grants.deny_device(&device).await?;
-            return Ok(page::done("The device was turned away", "It was given nothing. You can close this page."));
+            return Ok(page::done(
+                "The device was turned away",
+                "It was given nothing. You can close this page.",
+            ));
         }
         Decision::Allow(proof) => proof,
     };

@@ -7,9 +7,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 
-use super::{
-    AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS, OAuth, REGISTER, REVOKE, TOKEN, reply,
-};
+use super::{AUTHORIZE, DEVICE_AUTHORIZATION, INTROSPECT, JWKS, OAuth, REGISTER, REVOKE, TOKEN, reply};
 use crate::auth::Scope;
 use crate::auth::grants::{GRANTABLE, Jwk, Refusal};
 use crate::limits::Area;

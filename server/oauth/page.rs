@@ -59,8 +59,6 @@ impl Consent<'_> {
     }
 
     fn body(&self, title: &str) -> Markup {
-        // A key stands for an owner, and is asked for where no user is signed in.
-        let asks_key = self.keys || self.user.is_some();
         html! {
             h1 { (title) }
             @if let Some(problem) = self.problem {
@@ -83,19 +81,32 @@ impl Consent<'_> {
                 input type="hidden" name="request" value=(self.seal);
                 @if let Some(user) = self.user {
                     p { "You are signed in as " strong { (user.as_str()) } "." }
-                    button .primary type="submit" name="decision" value="user" { "Allow as " (user.as_str()) }
-                }
-                @if asks_key && self.user.is_none() {
-                    label for="key" { "Your key" }
-                    input #key type="password" name="key" autocomplete="off" autocapitalize="none" spellcheck="false"
-                        placeholder="tmk_…" required aria-describedby=[self.problem.map(|_| "problem")]
-                        aria-invalid=[self.problem.map(|_| "true")] autofocus[self.problem.is_some()];
-                    button .primary type="submit" name="decision" value="key" { "Allow" }
-                } @else if self.user.is_none() {
+                    button .primary type="submit" name="decision" value="user" formnovalidate {
+                        "Allow as " (user.as_str())
+                    }
+                    @if self.keys {
+                        details open[self.problem.is_some()] { summary { "Use a key instead" } (self.key_field()) }
+                    }
+                } @else if self.keys {
+                    (self.key_field())
+                } @else {
                     p .problem role="alert" { "Nobody is signed in. Sign in at your company's page first." }
                 }
                 button type="submit" name="decision" value="deny" formnovalidate { "Deny" }
             }
+        }
+    }
+}
+
+impl Consent<'_> {
+    fn key_field(&self) -> Markup {
+        let problem = self.problem.is_some();
+        html! {
+            label for="key" { "Your key" }
+            input #key type="password" name="key" autocomplete="off" autocapitalize="none" spellcheck="false"
+                placeholder="tmk_…" required aria-describedby=[problem.then_some("problem")]
+                aria-invalid=[problem.then_some("true")] autofocus[problem];
+            button .primary type="submit" name="decision" value="key" { "Allow" }
         }
     }
 }
@@ -108,9 +119,12 @@ fn meaning(scope: Scope) -> &'static str {
         Scope::SessionsRead => "read your conversations",
         Scope::SessionsWrite => "change your conversations",
         Scope::ModelsRead => "see which models there are",
-        Scope::GrantsRead | Scope::GrantsWrite | Scope::KeysAdmin | Scope::GrantsAdmin | Scope::ActAs | Scope::Admin => {
-            "manage this gateway"
-        }
+        Scope::GrantsRead
+        | Scope::GrantsWrite
+        | Scope::KeysAdmin
+        | Scope::GrantsAdmin
+        | Scope::ActAs
+        | Scope::Admin => "manage this gateway",
     }
 }
 

@@ -57,7 +57,8 @@ async fn registered(oauth: &OAuth, request: Request) -> Result<Response, Refusal
     }
     oauth.admit(&request, Area::Registrations)?;
     let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await;
-    let body = body.map_err(|_| Refusal::request("the body did not come to its end, or is larger than 64 KiB"))?;
+    let body =
+        body.map_err(|_| Refusal::request("the body did not come to its end, or is larger than 64 KiB"))?;
     let metadata: Metadata = serde_json::from_slice(&body.to_bytes())
         .map_err(|_| Refusal::request("the body is a JSON object of client metadata"))?;
     let refused = |text: &str| Refusal::new(RefusalCode::InvalidClientMetadata, text);

@@ -123,7 +123,8 @@ fn client_id(headers: &HeaderMap, form: &Form) -> Result<String, Refusal> {
 /// The user name of a Basic authorization without a password.
 fn basic_user(value: &HeaderValue) -> Option<String> {
     let (scheme, credentials) = value.to_str().ok()?.trim().split_once(' ')?;
-    let decoded = STANDARD.decode(credentials.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let decoded =
+        STANDARD.decode(credentials.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     String::from_utf8(decoded).ok()?.strip_suffix(':').map(str::to_owned)
 }
 

@@ -22,11 +22,7 @@ pub struct Gate {
 
 impl Gate {
     /// The gate with this check of credentials and these limits.
-    pub fn new(
-        access: Access,
-        failures: impl Into<Arc<Failures>>,
-        quotas: impl Into<Arc<Quotas>>,
-    ) -> Self {
+    pub fn new(access: Access, failures: impl Into<Arc<Failures>>, quotas: impl Into<Arc<Quotas>>) -> Self {
         Self { access, quotas: quotas.into(), failures: failures.into() }
     }
 

@@ -31,7 +31,9 @@ pub(super) async fn point(
     let parameter = metadata.to_str().unwrap_or_default();
     let pointed = match challenge {
         Some("Bearer") => format!("Bearer resource_metadata=\"{parameter}\""),
-        Some(bearer) if bearer.starts_with("Bearer ") => format!("{bearer}, resource_metadata=\"{parameter}\""),
+        Some(bearer) if bearer.starts_with("Bearer ") => {
+            format!("{bearer}, resource_metadata=\"{parameter}\"")
+        }
         None if unauthenticated => format!("Bearer resource_metadata=\"{parameter}\""),
         _ => return reply,
     };

@@ -85,21 +85,24 @@ impl Grants {
     /// `access_denied` while registration is not open; `invalid_client_metadata`, `invalid_redirect_uri`; a fault of ours.
     pub async fn register(&self, new: NewClient) -> Result<ClientInfo, Refusal> {
         if !self.rules.open_registration {
-            return Err(Refusal::new(Code::AccessDenied, "registration is not open: ask the operator for a client"));
+            return Err(Refusal::new(
+                Code::AccessDenied,
+                "registration is not open: ask the operator for a client",
+            ));
         }
         self.directory.add_client(new, &self.rules.redirects, Some(self.rules.max_clients)).await
-    }
-
-    /// Makes a client for the operator, beyond the limit for others too. It stays until the operator takes it away.
-    ///
-    /// # Errors
-    /// As [`Self::register`], but for `access_denied`.
-    pub async fn create_client(&self, new: NewClient) -> Result<ClientInfo, Refusal> {
-        self.directory.add_client(new, &self.rules.redirects, None).await
     }
 }
 
 impl Directory {
+    /// Makes a client for the operator, beyond the limit for others too. It stays until the operator takes it away.
+    ///
+    /// # Errors
+    /// As [`Grants::register`], but for `access_denied`.
+    pub async fn create_client(&self, new: NewClient, rules: &RedirectRules) -> Result<ClientInfo, Refusal> {
+        self.add_client(new, rules, None).await
+    }
+
     async fn add_client(
         &self,
         new: NewClient,
@@ -114,7 +117,8 @@ impl Directory {
             let most = usize::try_from(limit).unwrap_or(usize::MAX);
             let found = self.0.store.records(CLIENTS.as_bytes(), None, most).await.map_err(unavailable)?;
             if found.len() >= most {
-                let full = Error::new(ErrorCode::StorageUnavailable, "there are as many clients as there may be");
+                let full =
+                    Error::new(ErrorCode::StorageUnavailable, "there are as many clients as there may be");
                 return Err(full.into());
             }
         }

@@ -82,7 +82,9 @@ impl Grants {
 
     async fn check_user(&self, user: &Owner) -> Result<(), Refusal> {
         let known = self.directory.user(user).await?.filter(|user| !user.disabled && self.rules.users);
-        known.map(drop).ok_or_else(|| Refusal::new(Code::AccessDenied, "this user is not known here, or disabled"))
+        known
+            .map(drop)
+            .ok_or_else(|| Refusal::new(Code::AccessDenied, "this user is not known here, or disabled"))
     }
 
     /// Says yes: the address that brings the code to the client.
@@ -181,4 +183,3 @@ pub(super) fn challenge_of(verifier: &str) -> Option<Digest> {
     let fits = (43..=128).contains(&verifier.len()) && verifier.bytes().all(unreserved);
     fits.then(|| Digest::of(verifier.as_bytes()))
 }
-

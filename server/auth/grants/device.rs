@@ -66,7 +66,10 @@ struct Form {
 }
 
 fn unknown() -> Refusal {
-    Refusal::new(Code::ExpiredToken, "no device waits with this code: look again, or begin again at the device")
+    Refusal::new(
+        Code::ExpiredToken,
+        "no device waits with this code: look again, or begin again at the device",
+    )
 }
 
 impl Grants {
@@ -115,7 +118,11 @@ impl Grants {
     ///
     /// # Errors
     /// `expired_token` if none does; a fault of ours.
-    pub async fn waiting_device(&self, code: UserCode, user: Option<Owner>) -> Result<DeviceRequest, Refusal> {
+    pub async fn waiting_device(
+        &self,
+        code: UserCode,
+        user: Option<Owner>,
+    ) -> Result<DeviceRequest, Refusal> {
         let record = self.device(code).await?.ok_or_else(unknown)?;
         let timely = self.directory.0.clock.now() < record.until;
         if !timely || record.state != DeviceState::Waiting {
@@ -185,7 +192,11 @@ impl Grants {
     }
 
     /// The first answer counts.
-    async fn answer_device(&self, request: &DeviceRequest, state: DeviceState) -> Result<DeviceRecord, Refusal> {
+    async fn answer_device(
+        &self,
+        request: &DeviceRequest,
+        state: DeviceState,
+    ) -> Result<DeviceRecord, Refusal> {
         let now = self.directory.0.clock.now();
         let answered = self.directory.change_quietly(device_name(request.user_code), |found| {
             let value = found.ok_or_else(unknown)?;
@@ -210,7 +221,8 @@ impl Grants {
     ) -> Result<Issued, Refusal> {
         let code = DeviceCode::parse(code).ok_or_else(Refusal::grant)?;
         let record = self.device(code.user_code).await?.filter(|record| record.value == code.digest());
-        let expired = || Refusal::new(Code::ExpiredToken, "the time of this device code is over: begin again");
+        let expired =
+            || Refusal::new(Code::ExpiredToken, "the time of this device code is over: begin again");
         let record = record.ok_or_else(expired)?;
         if record.client.to_string() != client {
             return Err(Refusal::grant());

@@ -142,7 +142,8 @@ pub(super) fn unhex<const N: usize>(digits: &str) -> Option<[u8; N]> {
         _ => None,
     };
     let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
-    let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some(value(*high)? << 4 | value(*low)?)).collect();
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some(value(*high)? << 4 | value(*low)?)).collect();
     bytes.filter(|_| rest.is_empty())?.try_into().ok()
 }
 

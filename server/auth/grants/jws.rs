@@ -94,7 +94,8 @@ impl SigningKey {
     /// The key of this document; `None` if it is none.
     pub(super) fn read(document: Vec<u8>, made_at: UnixMillis) -> Option<Self> {
         let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &document, &SystemRandom::new()).ok()?;
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &document, &SystemRandom::new())
+                .ok()?;
         let (x, y) = coordinates(pair.public_key().as_ref())?;
         // The members in the order of RFC 7638.
         let jwk = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
@@ -210,7 +211,11 @@ pub(super) mod tests {
         let (x, y) = coordinates(ours.pair.public_key().as_ref()).unwrap();
         let hs256 = |secret: &[u8]| {
             use hmac::{Hmac, KeyInit as _, Mac as _};
-            let signed = format!("{}.{}", b64(format!(r#"{{"alg":"HS256","kid":"{}","typ":"at+jwt"}}"#, ours.kid)), b64(&payload));
+            let signed = format!(
+                "{}.{}",
+                b64(format!(r#"{{"alg":"HS256","kid":"{}","typ":"at+jwt"}}"#, ours.kid)),
+                b64(&payload)
+            );
             let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
             mac.update(signed.as_bytes());
             format!("{signed}.{}", b64(mac.finalize().into_bytes()))
@@ -224,7 +229,10 @@ pub(super) mod tests {
         let mut attacks = vec![
             ("none", none("none")),
             ("None", none("None")),
-            ("none with our kid", format!("{}.{}.", b64(header(ours).replace("ES256", "none")), b64(&payload))),
+            (
+                "none with our kid",
+                format!("{}.{}.", b64(header(ours).replace("ES256", "none")), b64(&payload)),
+            ),
             ("HS256 with the public point", hs256(ours.pair.public_key().as_ref())),
             ("HS256 with the text of the JWK", hs256(format!("{x}{y}").as_bytes())),
             ("HS256 with nothing", hs256(b"")),

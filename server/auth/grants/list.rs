@@ -86,12 +86,8 @@ impl GrantFilter {
     ///
     /// # Errors
     /// `invalid_request` that names the field.
-    pub fn parse(owner: &str, modes: &[String], client: &str, text: &str) -> Result<Self, Error> {
+    pub fn new(owner: &str, modes: Vec<GrantMode>, client: &str, text: &str) -> Result<Self, Error> {
         let owner = if owner.is_empty() { None } else { Some(owner_named(owner, "owner")?) };
-        let mode = |name: &String| {
-            GrantMode::named(name).ok_or_else(|| Error::invalid("mode", "a mode is vk or user"))
-        };
-        let modes = modes.iter().map(mode).collect::<Result<_, _>>()?;
         let no_client = |_| Error::invalid("client_id", "the id of a client begins with client_");
         let client = if client.is_empty() { None } else { Some(client.parse().map_err(no_client)?) };
         if text.chars().count() > MAX_NAME_CHARS {
@@ -116,7 +112,8 @@ impl Directory {
     /// `invalid_cursor` for what is no place in this caller's list; `insufficient_scope` for another owner without `grants.admin`;
     /// `storage_unavailable`.
     pub async fn list_grants(&self, caller: &Principal, query: &GrantQuery) -> Result<GrantPage, Error> {
-        let filter = GrantFilter { owner: visible(caller, query.filter.owner.as_ref())?, ..query.filter.clone() };
+        let filter =
+            GrantFilter { owner: visible(caller, query.filter.owner.as_ref())?, ..query.filter.clone() };
         let prefix = filter.owner.as_ref().map_or_else(|| GRANTS.to_owned(), grants_of);
         let mut after = match query.after.as_str() {
             "" => None,

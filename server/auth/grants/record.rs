@@ -527,7 +527,11 @@ mod tests {
     fn a_grant_dies_at_the_first_of_its_ends() {
         let mut grant = grant();
         grant.revoked_at = None;
-        let tokens = TokensRecord { idle_until: UnixMillis(50), until: UnixMillis(90), ..grant.tokens.take().unwrap() };
+        let tokens = TokensRecord {
+            idle_until: UnixMillis(50),
+            until: UnixMillis(90),
+            ..grant.tokens.take().unwrap()
+        };
         grant.code.until = UnixMillis(10);
         assert_eq!((grant.is_live(UnixMillis(5)), grant.died(UnixMillis(10))), (false, Some(UnixMillis(10))));
         grant.tokens = Some(tokens);

@@ -187,7 +187,12 @@ mod tests {
         let rules = RedirectRules { hosts: vec!["app.example".to_owned()], schemes: Vec::new() };
         let allowed = |text: &str| RedirectUri::parse(text, &rules).is_ok();
         assert!(allowed("https://app.example/cb") && allowed("http://localhost:1/cb"));
-        for bad in ["https://evil.example/cb", "https://app.example.evil/", "https://a.app.example/", "com.example.app:/cb"] {
+        for bad in [
+            "https://evil.example/cb",
+            "https://app.example.evil/",
+            "https://a.app.example/",
+            "com.example.app:/cb",
+        ] {
             assert!(!allowed(bad), "{bad}");
         }
     }

@@ -92,7 +92,10 @@ impl Refusal {
 
     /// Whatever is wrong with a code or a refresh token: which of many things it was is not said.
     pub(super) fn grant() -> Self {
-        Self::new(Code::InvalidGrant, "the code or the token is not good, or not any more, or not for this client")
+        Self::new(
+            Code::InvalidGrant,
+            "the code or the token is not good, or not any more, or not for this client",
+        )
     }
 
     /// Its code.
@@ -118,6 +121,20 @@ impl Refusal {
     /// When another try makes sense.
     pub fn retry_after(&self) -> Option<Duration> {
         self.cause.as_ref().and_then(Error::retry_after)
+    }
+
+    /// The fault of ours that it stands for, if it does.
+    pub fn fault(&self) -> Option<&Error> {
+        self.cause.as_ref()
+    }
+
+    /// The field of a client's metadata that is wrong.
+    pub fn field(&self) -> &'static str {
+        match self.code {
+            Code::InvalidRedirectUri => "redirect_uris",
+            Code::InvalidScope => "scopes",
+            _ => "name",
+        }
     }
 
     /// What the log may hold.

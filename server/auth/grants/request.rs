@@ -264,7 +264,11 @@ pub(super) fn no(refusal: &Refusal) -> [(&'static str, &str); 2] {
 }
 
 /// Anything as a text that only we can make.
-pub(super) async fn seal<T: Serialize>(directory: &Directory, domain: &[u8], form: &T) -> Result<String, Error> {
+pub(super) async fn seal<T: Serialize>(
+    directory: &Directory,
+    domain: &[u8],
+    form: &T,
+) -> Result<String, Error> {
     let secret = directory.ticket_secret().await?;
     let says = URL_SAFE_NO_PAD.encode(serde_json::to_vec(form).map_err(Error::internal)?);
     let seal = mac(&secret.bytes, domain, &says).finalize().into_bytes();
@@ -281,7 +285,8 @@ pub(super) async fn unseal<T: for<'d> Deserialize<'d>>(
         return Ok(None);
     }
     let mut parts = text.split('.');
-    let (Some(number), Some(says), Some(seal), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(number), Some(says), Some(seal), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Ok(None);
     };

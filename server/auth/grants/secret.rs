@@ -113,7 +113,9 @@ impl UserCode {
         while filled < letters.len() {
             // Bytes beyond the last whole multiple of 20 would make some letters likelier than others.
             for byte in random::<16>()?.into_iter().filter(|byte| *byte < 240) {
-                if let (Some(place), Some(letter)) = (letters.get_mut(filled), LETTERS.get(usize::from(byte % 20))) {
+                if let (Some(place), Some(letter)) =
+                    (letters.get_mut(filled), LETTERS.get(usize::from(byte % 20)))
+                {
                     *place = *letter;
                     filled += 1;
                 }
@@ -127,7 +129,8 @@ impl UserCode {
         if text.len() > 64 {
             return None;
         }
-        let letters = text.bytes().filter(|byte| !matches!(byte, b'-' | b' ')).map(|byte| byte.to_ascii_uppercase());
+        let letters =
+            text.bytes().filter(|byte| !matches!(byte, b'-' | b' ')).map(|byte| byte.to_ascii_uppercase());
         let letters: [u8; USER_CODE_LETTERS] = letters.collect::<Vec<_>>().try_into().ok()?;
         letters.iter().all(|letter| LETTERS.contains(letter)).then_some(Self(letters))
     }

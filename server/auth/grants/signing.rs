@@ -60,7 +60,10 @@ impl SigningRing {
     }
 
     fn encode(&self) -> Bytes {
-        let form = |key: &SigningKey| KeyForm { pkcs8: URL_SAFE_NO_PAD.encode(&key.document), made_at: key.made_at.0 };
+        let form = |key: &SigningKey| KeyForm {
+            pkcs8: URL_SAFE_NO_PAD.encode(&key.document),
+            made_at: key.made_at.0,
+        };
         json(&RingForm { version: VERSION, keys: self.0.iter().map(form).collect() })
     }
 
@@ -94,7 +97,8 @@ impl Directory {
     /// The keys with one that is good for new tokens: made if there is none, replaced if it is older than `rotate_after`.
     pub(super) async fn keys_for_signing(&self, rotate_after: Duration) -> Result<Arc<SigningRing>, Error> {
         let now = self.0.clock.now();
-        if let Some(ring) = self.signing_keys().await?.filter(|ring| ring.in_use(now, rotate_after).is_some()) {
+        if let Some(ring) = self.signing_keys().await?.filter(|ring| ring.in_use(now, rotate_after).is_some())
+        {
             return Ok(ring);
         }
         self.rotate_signing_key(rotate_after).await?;

@@ -140,7 +140,8 @@ impl Grants {
         let store = &self.directory.0.store;
         let (mut after, mut removed) = (None, 0);
         loop {
-            let found = store.records(prefix.as_bytes(), after.as_deref(), BATCH).await.map_err(unavailable)?;
+            let found =
+                store.records(prefix.as_bytes(), after.as_deref(), BATCH).await.map_err(unavailable)?;
             let Some((last, _)) = found.last() else { return Ok(removed) };
             after = Some(last.clone());
             let (mut doomed, mut stop) = (Vec::new(), false);

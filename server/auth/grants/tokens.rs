@@ -228,8 +228,7 @@ impl Grants {
         if !record.is_live(now) {
             return Err(Refusal::grant());
         }
-        let renewal =
-            self.renewal(shown.grant, &record, client, resource, scope, shown.successor()?).await?;
+        let renewal = self.renewal(shown.grant, &record, client, resource, scope, shown.successor()?).await?;
         let generation = tokens.generation.saturating_add(1);
         let issued = self.issue(&record, &renewal, generation, tokens.until).await?;
         let next = self.tokens(&renewal.next, generation, now, tokens.until);
