@@ -1,6 +1,8 @@
-//! `tidemark keys …` and `tidemark users …`: the same calls of the same services, over the store of this machine or at a gateway.
+//! `tidemark keys …`, `users …`, `grants …` and `clients …`: the same calls of the same services, over the store of this machine or at a gateway.
 //!
 //! It owns what is printed. It must never know how a key is kept.
+
+mod apps;
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
