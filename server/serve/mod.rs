@@ -37,3 +37,9 @@ pub use origin::Visitors;
 pub use request_id::{RequestId, RequestIds};
 pub use shutdown::{Drained, Signals, drain};
 pub use stack::{Options, app, rest};
+
+/// Says where a request of a test comes from, as the listener does.
+#[cfg(test)]
+pub(crate) fn set_peer(request: &mut axum::extract::Request, address: std::net::IpAddr) {
+    request.extensions_mut().insert(forwarded::Peer(address));
+}
