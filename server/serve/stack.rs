@@ -77,7 +77,7 @@ pub fn rest(rest: Router, options: &Options) -> Router {
 
 /// The layers before it is known who is calling, over the pages for which nobody need know it as well.
 fn outer(routes: Router, options: &Options) -> Router {
-    let routes = routes.merge(openapi::page());
+    let routes = openapi::page().merge(routes);
     let routes = routes.layer(from_fn(query_ticket::take)).layer(from_fn(panics::contain));
     let routes = with_cors(routes, &options.origins);
     let guarded = match &options.visitors {
