@@ -76,7 +76,7 @@ impl Consent<'_> {
             }
             h2 { "It would be able to" }
             ul { @for scope in GRANTABLE { @if self.scopes.contains(scope) { li { (meaning(scope)) } } } }
-            p { "You can end this at any time; your key is not shown to the app." }
+            p { "It can do nothing that your key cannot, and never sees the key. You can end this at any time." }
             form method="post" action=(self.action) {
                 input type="hidden" name="request" value=(self.seal);
                 @if let Some(user) = self.user {
@@ -167,7 +167,11 @@ pub(super) fn refusal(refusal: &Refusal) -> Response {
     reply
 }
 
+/// A refusal as a sentence. A word of the specification keeps its spelling.
 fn sentence(text: &str) -> String {
+    if text.split(' ').next().is_some_and(|word| word.contains('_')) {
+        return format!("{text}.");
+    }
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     let end = if text.ends_with('.') { "" } else { "." };

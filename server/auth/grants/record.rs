@@ -46,7 +46,7 @@ pub(super) fn request_name(until: UnixMillis, id: [u8; 16]) -> String {
 
 /// What the names of requests that have ended at `now` are lower than.
 pub(super) fn requests_ended_at(now: UnixMillis) -> String {
-    format!("{REQUESTS}{:020}/", now.0)
+    format!("{REQUESTS}{:020}/", now.0.saturating_add(1))
 }
 
 /// The name of the record of a waiting device.
