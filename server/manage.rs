@@ -42,7 +42,7 @@ pub enum Refused {
     )]
     InUse(OpenError),
     /// There is nothing to call the gateway with.
-    #[error("{KEY_ENV} must hold a key with the scope keys.admin, or the operator's secret: {0}")]
+    #[error("{KEY_ENV} must hold a key with the scope that this needs, or the operator's secret: {0}")]
     NoCredential(&'static str),
     /// The service refused.
     #[error("{}", .0.message())]
