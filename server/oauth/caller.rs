@@ -10,7 +10,7 @@ use super::OAuth;
 use crate::auth::Principal;
 use crate::auth::grants::Refusal;
 use crate::error::Error;
-use crate::limits::{Area, Holder};
+use crate::limits::{Area, Holder, network};
 use crate::serve::Client;
 
 /// Where a browser says that a request comes from.
@@ -22,8 +22,8 @@ impl OAuth {
     /// # Errors
     /// The budget is used up.
     pub(super) fn admit(&self, request: &Request, area: Area) -> Result<(), Refusal> {
-        let client = client(request);
-        Ok(self.quotas.take(|| Holder::Address(client.address), area, Instant::now())?)
+        let network = network(client(request).address);
+        Ok(self.quotas.take(|| Holder::Address(network), area, Instant::now())?)
     }
 
     /// The user who is signed in, if a trusted proxy says so. What others say is not read.

@@ -28,7 +28,7 @@ pub(super) const DEVICE_TTL: Duration = Duration::from_secs(600);
 pub const DEVICE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The most devices that wait at once: each is a record that nobody vouches for.
-const MAX_WAITING: usize = 10_000;
+const MAX_WAITING: usize = 1000;
 
 /// What the seal of a page is over besides the device.
 const DOMAIN: &[u8] = b"tidemark device";

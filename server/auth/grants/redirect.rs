@@ -41,7 +41,8 @@ impl RedirectUri {
         let url = Url::parse(text).map_err(|_| "a redirect URI must be absolute".to_owned())?;
         // The library adds the slash of an empty path.
         if url.as_str() != text && url.as_str().strip_suffix('/') != Some(text) {
-            return Err(format!("a redirect URI must be written as {url}"));
+            let form = "lower case, no default port, no `..`, all else percent-encoded";
+            return Err(format!("a redirect URI must be in its normal form: {form}"));
         }
         if url.fragment().is_some() {
             return Err("a redirect URI must not have a fragment".to_owned());

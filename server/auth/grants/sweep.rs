@@ -72,8 +72,8 @@ impl Grants {
     /// # Errors
     /// `storage_unavailable`.
     pub async fn sweep_once(&self, keep_dead: Duration, orphan_after: Duration) -> Result<Swept, Error> {
-        let mut swept = Swept { requests: self.sweep_requests().await?, ..Swept::default() };
         let mut in_use = HashSet::new();
+        let mut swept = Swept { requests: self.sweep_requests(&mut in_use).await?, ..Swept::default() };
         let (unredeemed, dead) = self.sweep_grants(keep_dead, &mut in_use).await?;
         swept.requests += unredeemed;
         swept.grants = dead;
@@ -81,8 +81,8 @@ impl Grants {
         Ok(swept)
     }
 
-    /// Answered requests and devices whose time is over.
-    async fn sweep_requests(&self) -> Result<u64, Error> {
+    /// Answered requests and devices whose time is over. The clients of devices that stay are put into `in_use`.
+    async fn sweep_requests(&self, in_use: &mut HashSet<ClientId>) -> Result<u64, Error> {
         let now = self.directory.0.clock.now();
         let end = requests_ended_at(now);
         let requests = self.sweep_records(REQUESTS, |name, _| {
@@ -90,8 +90,12 @@ impl Grants {
         });
         let requests = requests.await?;
         let devices = self.sweep_records(DEVICES, |_, value| {
-            let ended = DeviceRecord::decode(value).map_err(unavailable)?.until <= now;
-            Ok(if ended { Verdict::Remove } else { Verdict::Keep })
+            let device = DeviceRecord::decode(value).map_err(unavailable)?;
+            if device.until <= now {
+                return Ok(Verdict::Remove);
+            }
+            in_use.insert(device.client);
+            Ok(Verdict::Keep)
         });
         Ok(requests + devices.await?)
     }

@@ -164,7 +164,6 @@ impl Grants {
             return Err(Refusal::grant());
         }
         let bound = record.code.bound.as_ref().ok_or_else(Refusal::grant)?;
-        // The rules of today do not matter here: the code went to that address.
         let redirect = self.redirect_digest(redirect_uri).ok_or_else(Refusal::grant)?;
         let verified = challenge_of(verifier).is_some_and(|digest| digest == bound.challenge);
         if !verified || bound.redirect != redirect {
