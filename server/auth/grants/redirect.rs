@@ -75,7 +75,9 @@ impl RedirectUri {
 
     /// The place as a source of a content security policy.
     pub fn source(&self) -> String {
-        match (self.url.scheme(), self.url.host_str(), self.url.port()) {
+        // A policy can name neither the scheme of an app nor an IPv6 address more exactly than by its scheme.
+        let host = self.url.host_str().filter(|host| !host.starts_with('['));
+        match (self.url.scheme(), host, self.url.port()) {
             (scheme @ ("http" | "https"), Some(host), Some(port)) => format!("{scheme}://{host}:{port}"),
             (scheme @ ("http" | "https"), Some(host), None) => format!("{scheme}://{host}"),
             (scheme, ..) => format!("{scheme}:"),
@@ -224,7 +226,8 @@ mod tests {
         assert_eq!(back[1], ("state".to_owned(), "ü &=#".to_owned()));
         assert_eq!(parse("com.example.app:/cb").unwrap().with(&[("x", "1")]), "com.example.app:/cb?x=1");
         assert_eq!(uri.source(), "https://app.example");
-        assert_eq!(parse("http://[::1]:7/cb").unwrap().source(), "http://[::1]:7");
+        assert_eq!(parse("http://127.0.0.1:7/cb").unwrap().source(), "http://127.0.0.1:7");
+        assert_eq!(parse("http://[::1]:7/cb").unwrap().source(), "http:");
         assert_eq!(parse("com.example.app:/cb").unwrap().source(), "com.example.app:");
     }
 }
