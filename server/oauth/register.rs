@@ -59,8 +59,12 @@ async fn registered(oauth: &OAuth, request: Request) -> Result<Response, Refusal
     let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await;
     let body =
         body.map_err(|_| Refusal::request("the body did not come to its end, or is larger than 64 KiB"))?;
-    let metadata: Metadata = serde_json::from_slice(&body.to_bytes())
-        .map_err(|_| Refusal::request("the body is a JSON object of client metadata"))?;
+    let body = body.to_bytes();
+    // A list would be read as the members in their order.
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    let metadata = serde_json::from_slice::<Metadata>(&body).ok().filter(|_| is_object);
+    let metadata =
+        metadata.ok_or_else(|| Refusal::request("the body is a JSON object of client metadata"))?;
     let refused = |text: &str| Refusal::new(RefusalCode::InvalidClientMetadata, text);
     if metadata.token_endpoint_auth_method.is_some_and(|method| method != "none") {
         return Err(refused("token_endpoint_auth_method is none: clients have no secret here"));

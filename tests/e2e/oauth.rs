@@ -9,6 +9,7 @@ use tidemark_proto::v1::grants_service_client::GrantsServiceClient;
 use tidemark_proto::v1::{ListGrantsRequest, RevokeGrantRequest};
 use tokio::time::timeout;
 use tonic::Code;
+use tonic::transport::Channel;
 
 use crate::common::rest::Client;
 use crate::common::server::{patience, tidemark, tidemark_with};
@@ -152,6 +153,10 @@ async fn b_27_revoking_a_session_ends_its_open_streams_within_a_second_over_both
     assert!(app.refresh(&first.refresh).await.is_none() && app.refresh(&second.refresh).await.is_some());
 }
 
+async fn channel(gate: &Gate) -> Channel {
+    Channel::from_shared(gate.server.gateway_url()).unwrap().connect().await.unwrap()
+}
+
 async fn over_grpc_end(stream: &mut tonic::Streaming<tidemark_proto::v1::ResumeResponse>) -> Code {
     loop {
         match stream.message().await {
@@ -197,7 +202,7 @@ async fn b_25_sessions_are_listed_filtered_and_paged_over_rest_and_grpc() {
         let (status, refusal) = page(query).await;
         assert_eq!((status, &refusal["error"]["param"]), (400, &json!(param)), "{query}");
     }
-    let mut grants = GrantsServiceClient::connect(gate.server.gateway_url()).await.unwrap();
+    let mut grants = GrantsServiceClient::new(channel(&gate).await);
     let listed =
         grants.list_grants(with_bearer(ListGrantsRequest::default(), &key)).await.unwrap().into_inner();
     assert_eq!(listed.grants.iter().map(|grant| json!(grant.id)).collect::<Vec<_>>(), ids);
