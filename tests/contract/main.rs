@@ -7,6 +7,8 @@ mod errors;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod protos;
