@@ -30,9 +30,13 @@ def before_call(context, case, kwargs):
             del case.headers[name]
     if case.method == "GET" and case.query and "starting_after" in case.query:
         # It needs a stream, and may not pass what the reader has got meanwhile.
-        case.query.setdefault("stream", "true")
+        if case.query.get("stream") in (None, False, "false"):
+            case.query["stream"] = "true"
         if "last-event-id" in (case.headers or ()):
             del case.query["starting_after"]
+    if "last-event-id" in (case.headers or ()) and not case.headers["last-event-id"].isdecimal():
+        # What it must be depends on whether there is a stream.
+        case.headers["last-event-id"] = "0"
     given_out = (*GIVEN_OUT, "after") if path.endswith(("/input_items", "/messages")) else GIVEN_OUT
     for name in given_out:
         # An empty one is wrong whoever gives it out.
@@ -42,6 +46,10 @@ def before_call(context, case, kwargs):
 
 def complete(path, body):
     """A model that nobody serves, and a key that would have ended already, are tried often enough by what is wrong otherwise."""
+    for name, value in body.items():
+        # To a schema, 1.0 is an integer.
+        if isinstance(value, float) and value.is_integer():
+            body[name] = int(value)
     model = MODELS.get(path)
     if model and isinstance(body.get("model"), str) and 1 <= len(body["model"]) <= 256:
         body["model"] = model
