@@ -45,7 +45,7 @@ mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
 pub use create::Created;
