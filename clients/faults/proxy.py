@@ -104,15 +104,15 @@ class Proxy:
     def due(self, tail, piece):
         """The step that this piece brings on, and how many bytes of the piece come before it."""
         numbers = [found for found in NUMBER.finditer(tail + piece) if found.end() > len(tail)]
-        if numbers:
-            self.passed.set()
         with self.lock:
             step = self.steps[0] if self.steps else {"at": float("inf")}
             at = step.get("at", self.next)
             found = next((found for found in numbers if int(found[1]) >= at), None)
+            before = bool(found) and (step.get("every") or step["when"]) == "before"
+            if numbers and not before:
+                self.passed.set()
             if not found:
                 return None, 0
-            before = (step.get("every") or step["when"]) == "before"
             if "every" in step:
                 self.next = int((found if before else numbers[-1])[1]) + 1
             else:
