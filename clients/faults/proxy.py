@@ -33,6 +33,7 @@ class Proxy:
         self.act = act
         self.target = None
         self.lock = threading.Lock()
+        self.open = []
         # Set when an event has passed since it was cleared.
         self.passed = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -43,6 +44,10 @@ class Proxy:
     def begin(self, steps):
         """Begins a row. Steps come one after the other; `every` is a cut at each event, before it or after it."""
         with self.lock:
+            # Whoever keeps connections for later would come by one of the row before.
+            for connection in self.open:
+                close(connection)
+            self.open = []
             self.steps = [dict(step) for step in steps]
             self.connections, self.cuts, self.next, self.closed_until, self.stalled = 0, 0, 0, 0, []
             # Whether the model shall say one thing after the other has passed.
@@ -61,6 +66,7 @@ class Proxy:
                 continue
             with self.lock:
                 self.connections += 1
+                self.open += [client, server]
                 held, self.stalled = self.stalled, []
             for release in held:
                 release.set()
