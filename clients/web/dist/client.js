@@ -130,6 +130,8 @@ export class Reader {
             const call = new AbortController();
             const stop = () => call.abort();
             closed.addEventListener("abort", stop);
+            // A browser that knows that it is offline lets a stream hang.
+            globalThis.addEventListener?.("offline", stop);
             try {
                 const messages = this.#open(call.signal)[Symbol.asyncIterator]();
                 for (let message = await this.#next(messages, call); message; message = await this.#next(messages, call)) {
@@ -146,11 +148,11 @@ export class Reader {
                 if (closed.aborted)
                     return;
                 this.onConnection(false);
-                const silent = call.signal.aborted;
-                await pause(tries.failed(silent ? lost(`silent for ${this.#client.settings.idleTimeoutMs} ms`) : failureOf(reason)), closed);
+                await pause(tries.failed(call.signal.aborted ? lost("the connection is silent or offline") : failureOf(reason)), closed);
             }
             finally {
                 closed.removeEventListener("abort", stop);
+                globalThis.removeEventListener?.("offline", stop);
                 call.abort();
             }
         }
