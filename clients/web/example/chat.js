@@ -69,7 +69,7 @@ function show(turn) {
   else node.data = turn.text;
   answer.ariaBusy = turn.end ? "false" : "true";
   const note = article.querySelector(".note");
-  note.textContent = turn.gap ? "A part of this answer is missing." : (ENDS[turn.end] ?? "");
+  note.textContent = ENDS[turn.end] ?? "";
   note.hidden = note.textContent === "";
   if (follows) main.scrollTop = main.scrollHeight;
 }
