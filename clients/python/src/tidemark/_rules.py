@@ -97,6 +97,11 @@ class Gap:
     from_: int
     to: int
 
+    @property
+    def text(self) -> str:
+        """Nothing: what is gone adds no text."""
+        return ""
+
 
 class TidemarkError(Exception):
     """A call that failed for good. `code` is stable: that of the gateway, `unreachable` or `timeout`."""
