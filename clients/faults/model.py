@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 WORDS = ["Grüße ", "an ", "alle: ", '"quoted" ', "back\\slash ", "new\nline ", "🌊", "👩‍👩‍👧 ", "汉字 ", "‮rtl ", "\t", "</script> "]
 
 # How many words each model says, and seconds between two.
-MODELS = {"steady": (36, 0.01), "leisurely": (36, 0.08), "long": (3000, 0)}
+MODELS = {"steady": (24, 0.01), "leisurely": (24, 0.07), "long": (3000, 0)}
 
 # The longest that a word waits for the one before, in seconds.
 WAIT = 0.3
