@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 use crate::tree::read;
 
 /// The rules of what is built so far, by family.
-const RULES: [(&str, &[RangeInclusive<u32>]); 9] = [
+const RULES: [(&str, &[RangeInclusive<u32>]); 10] = [
     ("A", &[6..=8]),
     ("C", &[6..=6]),
     ("D", &[1..=41]),
+    ("F", &[1..=9]),
     ("L", &[27..=29]),
     ("O", &[5..=8, 10..=15, 24..=24, 26..=27, 31..=31]),
     ("R", &[4..=33]),
