@@ -22,7 +22,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..events {
         match reader.next().await {
             Some(Ok(item)) => write!(stdout(), "{}", item.text())?,
-            Some(Err(Failed::OffsetLost(lost))) => writeln!(stderr(), "the events up to {:?} are gone", lost.watermark)?,
+            Some(Err(Failed::OffsetLost(lost))) => {
+                writeln!(stderr(), "the events up to {:?} are gone", lost.watermark)?
+            }
             Some(Err(error)) => return Err(error.into()),
             None => break,
         }

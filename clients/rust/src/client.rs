@@ -39,7 +39,13 @@ impl Client {
     /// # Errors
     /// [`Error::InvalidSetting`] if that is no address, or a setting is 0.
     pub fn new(url: &str, settings: Settings) -> Result<Self, Error> {
-        let times = [settings.timeout, settings.idle_timeout, settings.patience, settings.min_delay, settings.max_delay];
+        let times = [
+            settings.timeout,
+            settings.idle_timeout,
+            settings.patience,
+            settings.min_delay,
+            settings.max_delay,
+        ];
         if times.iter().any(Duration::is_zero) {
             return Err(Error::InvalidSetting("every time in the settings must be more than 0".to_owned()));
         }
@@ -153,7 +159,11 @@ impl Client {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn create_ticket(&self, id: impl Into<String>, order: Option<TicketOrder>) -> Result<Ticket, Error> {
+    pub async fn create_ticket(
+        &self,
+        id: impl Into<String>,
+        order: Option<TicketOrder>,
+    ) -> Result<Ticket, Error> {
         let request = CreateTicketRequest { id: id.into(), order };
         let create = async |mut stub: Stub, request| stub.create_ticket(request).await;
         Ok(self.call(request, self.settings.timeout, create).await?.ticket.unwrap_or_default())
@@ -250,7 +260,17 @@ impl Reader {
     fn new(client: Client, source: Source, after: Option<u64>) -> Self {
         let tries = Tries::new(client.settings.clone());
         let (position, ready) = (Position::new(after), VecDeque::new());
-        Self { client, source, on_gap: OnGap::Fail, ticket: None, position, tries, call: None, ready, done: false }
+        Self {
+            client,
+            source,
+            on_gap: OnGap::Fail,
+            ticket: None,
+            position,
+            tries,
+            call: None,
+            ready,
+            done: false,
+        }
     }
 
     /// The same reader, which does this where events are gone.
@@ -337,7 +357,8 @@ impl Reader {
             }
             Source::Resume(id) => {
                 let (id, on_gap) = (id.clone(), self.on_gap.into());
-                let request = ResumeRequest { id, after: self.position.after, on_gap, ..ResumeRequest::default() };
+                let request =
+                    ResumeRequest { id, after: self.position.after, on_gap, ..ResumeRequest::default() };
                 Call::Resume(stub.resume(self.client.request(request)).await?.into_inner())
             }
         })

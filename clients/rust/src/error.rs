@@ -172,7 +172,9 @@ mod tests {
             let failure = Failure::from(Status::new(code, "broken"));
             assert_eq!((failure.again, failure.error.code()), (true, "unreachable"));
         }
-        for code in [Code::PermissionDenied, Code::Unauthenticated, Code::Unimplemented, Code::InvalidArgument] {
+        for code in
+            [Code::PermissionDenied, Code::Unauthenticated, Code::Unimplemented, Code::InvalidArgument]
+        {
             assert!(!Failure::from(Status::new(code, "no")).again, "{code:?}");
         }
     }

@@ -199,7 +199,8 @@ mod tests {
     fn nothing_is_handed_out_twice_and_a_gap_moves_the_position() {
         let mut position = Position::new(Some(3));
         let gap = Item::Gap(Gap { from: 5, to: 8 });
-        let items = [event(2, "x"), event(3, "x"), event(4, "x"), event(4, "x"), gap.clone(), gap, event(8, "x")];
+        let items =
+            [event(2, "x"), event(3, "x"), event(4, "x"), event(4, "x"), gap.clone(), gap, event(8, "x")];
         let admitted = items.iter().map(|item| position.admits(item)).collect::<Vec<_>>();
         assert_eq!(admitted, [false, false, true, false, true, false, false]);
         assert_eq!((position.after, position.ended), (Some(8), false));

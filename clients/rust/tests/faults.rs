@@ -74,7 +74,9 @@ impl Told {
             Item::Gap(gap) => self.gaps.push([gap.from, gap.to]),
             Item::Event(event) => {
                 self.seqs.push(event.seq);
-                if ["response.completed", "response.incomplete", "response.failed"].contains(&event.r#type.as_str()) {
+                if ["response.completed", "response.incomplete", "response.failed"]
+                    .contains(&event.r#type.as_str())
+                {
                     let data: Value = serde_json::from_slice(&event.data).unwrap();
                     self.end = data["response"]["status"].as_str().map(str::to_owned);
                 }
@@ -115,7 +117,8 @@ fn client(play: &Value) -> Client {
 async fn play(stage: &Stage, row: &str) -> Vec<String> {
     let mut play = stage.post("/play", &json!({ "row": row }));
     let mut leave = play["leave"].as_array().unwrap_or_else(|| panic!("{play}")).clone();
-    let mut read = Told { id: play["id"].as_str().map(str::to_owned), after: play["after"].as_u64(), ..Told::default() };
+    let mut read =
+        Told { id: play["id"].as_str().map(str::to_owned), after: play["after"].as_u64(), ..Told::default() };
     loop {
         let client = client(&play);
         let on_gap = if play["on_gap"] == "earliest" { OnGap::Earliest } else { OnGap::Fail };
