@@ -1,6 +1,7 @@
 """A TCP proxy that does to a connection what the steps of a row say, when a certain event passes.
 
-It knows neither HTTP nor gRPC: an event is noticed by its `"sequence_number":N`, which stands in the bytes of every surface.
+It knows neither HTTP nor gRPC: an event is noticed by its `"sequence_number":N`, which stands in the bytes of every surface, or
+by its `id: N`.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ PIECE = 1 << 16
 # Bytes that are kept to find a number that two pieces share.
 TAIL = 64
 
-NUMBER = re.compile(rb'"sequence_number":(\d+)[,}]')
+NUMBER = re.compile(rb'(?:"sequence_number":|\nid: )(\d+)[,}\n]')
 
 # A slow connection: bytes of a piece, and seconds between two.
 SLOW_PIECE = 7
