@@ -1,12 +1,13 @@
 """The blocking client. `aio.py` is the same for asyncio; what both follow is in `_rules.py`."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, TimeoutError as Silence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from tidemark import _channel as channels
 from tidemark._rules import (
@@ -29,6 +30,8 @@ from tidemark.v1.responses_pb2_grpc import ResponsesServiceStub
 
 # How long a create may take that waits for the end of its response, in seconds: as long as a run may take.
 WAIT_TIMEOUT = 3600
+
+A = TypeVar("A")
 
 
 class Client:
@@ -53,7 +56,7 @@ class Client:
             self._channel = grpc.secure_channel(target, tls or grpc.ssl_channel_credentials(), options)
         else:
             self._channel = grpc.insecure_channel(target, options)
-        self._stub = ResponsesServiceStub(self._channel)
+        self._stub: Any = ResponsesServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._metadata = channels.metadata_of(credential, owner)
         self._settings = settings
 
@@ -61,7 +64,8 @@ class Client:
         """Starts a response; with `WAIT_TERMINAL`, returns when it has ended. It is made once, however often it is tried."""
         if timeout is None and request.wait == pb.WAIT_TERMINAL:
             timeout = WAIT_TIMEOUT
-        return self._call(self._stub.Create, prepared(request), timeout)
+        answer: pb.CreateResponse = self._call(self._stub.Create, prepared(request), timeout)
+        return answer
 
     def create_stream(self, request: pb.CreateRequest, *, on_gap: OnGap = "fail") -> "Reader":
         """Starts a response and reads it to its end. It is made once, however often it is tried."""
@@ -73,11 +77,13 @@ class Client:
 
     def get(self, id: str, *, timeout: float | None = None) -> pb.Response:
         """The response as it is now, with all output so far."""
-        return self._call(self._stub.Get, pb.GetRequest(id=id), timeout).response
+        answer: pb.GetResponse = self._call(self._stub.Get, pb.GetRequest(id=id), timeout)
+        return answer.response
 
     def cancel(self, id: str, *, timeout: float | None = None) -> pb.Response:
         """Stops a running response; one that has ended is returned unchanged."""
-        return self._call(self._stub.Cancel, pb.CancelRequest(id=id), timeout).response
+        answer: pb.CancelResponse = self._call(self._stub.Cancel, pb.CancelRequest(id=id), timeout)
+        return answer.response
 
     def delete(self, id: str, *, timeout: float | None = None) -> None:
         """Removes a response for good; a running one is cancelled first."""
@@ -90,11 +96,15 @@ class Client:
 
     def list(self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None) -> pb.ListResponse:
         """A page of one's own responses, the newest first; `next_page_token` asks for the next."""
-        return self._call(self._stub.List, pb.ListRequest(page_size=page_size, page_token=page_token), timeout)
+        request = pb.ListRequest(page_size=page_size, page_token=page_token)
+        answer: pb.ListResponse = self._call(self._stub.List, request, timeout)
+        return answer
 
     def create_ticket(self, id: str, order: pb.TicketOrder | None = None, *, timeout: float | None = None) -> pb.Ticket:
         """A ticket: the right to read one response, for a reader without a key. Without an order to read, for an hour."""
-        return self._call(self._stub.CreateTicket, pb.CreateTicketRequest(id=id, order=order), timeout).ticket
+        request = pb.CreateTicketRequest(id=id, order=order)
+        answer: pb.CreateTicketResponse = self._call(self._stub.CreateTicket, request, timeout)
+        return answer.ticket
 
     def close(self) -> None:
         """Closes the connection. Readers that are open end with an error."""
@@ -106,8 +116,8 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _call(self, method: Callable[..., Any], request: Any, timeout: float | None) -> Any:
-        deadline = Deadline(self._settings, timeout or self._settings.timeout)
+    def _call(self, method: Callable[..., A], request: Message, timeout: float | None) -> A:
+        deadline = Deadline(self._settings, self._settings.timeout if timeout is None else timeout)
         while True:
             try:
                 return method(request, timeout=deadline.left, metadata=self._metadata)
@@ -155,7 +165,7 @@ class Reader:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _read(self) -> Iterator[Event | Gap]:
+    def _read(self) -> Generator[Event | Gap, None, None]:
         settings = self._client._settings
         tries = Tries(settings)
         # grpcio has no bound for the wait for one message: another thread waits for it.

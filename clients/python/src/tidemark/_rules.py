@@ -83,7 +83,7 @@ class Event:
     def text(self) -> str:
         """What the event adds to the text of the answer; empty for most."""
         if self.type == "response.output_text.delta":
-            return self.json()["delta"]
+            return str(self.json()["delta"])
         if self.type == "chat.completion.chunk":
             return "".join(choice["delta"].get("content") or "" for choice in self.json()["choices"])
         return ""
@@ -165,7 +165,7 @@ class Failure:
 def failure_of(error: grpc.RpcError) -> Failure:
     """What a failed call means (F-5, F-6)."""
     info, wait = None, None
-    trailers = dict(error.trailing_metadata() or ())  # type: ignore[attr-defined]
+    trailers = dict(error.trailing_metadata() or ())
     try:
         details = status_pb2.Status.FromString(trailers.get("grpc-status-details-bin", b"")).details
         for packed in details:
@@ -176,7 +176,7 @@ def failure_of(error: grpc.RpcError) -> Failure:
                 wait = delay.seconds + delay.nanos / 1e9
     except DecodeError:
         info = None
-    status, message = error.code(), error.details() or ""  # type: ignore[attr-defined]
+    status, message = error.code(), error.details() or ""
     if info is None or info.domain != DOMAIN:
         if status in LOST:
             return Failure(Unreachable(message), again=True)
@@ -202,7 +202,7 @@ class Tries:
         now = time.monotonic()
         if self._give_up is None:
             self._give_up = now + self._settings.patience
-        doubled = self._settings.min_delay * 2 ** min(self._in_vain, MAX_DOUBLINGS)
+        doubled = self._settings.min_delay * 2.0 ** min(self._in_vain, MAX_DOUBLINGS)
         delay = max(min(doubled, self._settings.max_delay) * random.uniform(0.5, 1), failure.wait)
         if not failure.again or now + delay > self._give_up:
             raise failure.error

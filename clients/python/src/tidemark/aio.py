@@ -1,12 +1,13 @@
 """The client for asyncio: the same names as in `tidemark`, to be awaited. What both follow is in `_rules.py`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from tidemark import _channel as channels
 from tidemark._client import WAIT_TIMEOUT
@@ -27,6 +28,9 @@ from tidemark._rules import (
 )
 from tidemark.v1 import responses_pb2 as pb
 from tidemark.v1.responses_pb2_grpc import ResponsesServiceStub
+
+
+A = TypeVar("A")
 
 
 class Client:
@@ -51,7 +55,7 @@ class Client:
             self._channel = grpc.aio.secure_channel(target, tls or grpc.ssl_channel_credentials(), options)
         else:
             self._channel = grpc.aio.insecure_channel(target, options)
-        self._stub = ResponsesServiceStub(self._channel)
+        self._stub: Any = ResponsesServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._metadata = channels.metadata_of(credential, owner)
         self._settings = settings
 
@@ -59,7 +63,8 @@ class Client:
         """Starts a response; with `WAIT_TERMINAL`, returns when it has ended. It is made once, however often it is tried."""
         if timeout is None and request.wait == pb.WAIT_TERMINAL:
             timeout = WAIT_TIMEOUT
-        return await self._call(self._stub.Create, prepared(request), timeout)
+        answer: pb.CreateResponse = await self._call(self._stub.Create, prepared(request), timeout)
+        return answer
 
     def create_stream(self, request: pb.CreateRequest, *, on_gap: OnGap = "fail") -> "Reader":
         """Starts a response and reads it to its end. It is made once, however often it is tried."""
@@ -71,11 +76,13 @@ class Client:
 
     async def get(self, id: str, *, timeout: float | None = None) -> pb.Response:
         """The response as it is now, with all output so far."""
-        return (await self._call(self._stub.Get, pb.GetRequest(id=id), timeout)).response
+        answer: pb.GetResponse = await self._call(self._stub.Get, pb.GetRequest(id=id), timeout)
+        return answer.response
 
     async def cancel(self, id: str, *, timeout: float | None = None) -> pb.Response:
         """Stops a running response; one that has ended is returned unchanged."""
-        return (await self._call(self._stub.Cancel, pb.CancelRequest(id=id), timeout)).response
+        answer: pb.CancelResponse = await self._call(self._stub.Cancel, pb.CancelRequest(id=id), timeout)
+        return answer.response
 
     async def delete(self, id: str, *, timeout: float | None = None) -> None:
         """Removes a response for good; a running one is cancelled first."""
@@ -88,11 +95,15 @@ class Client:
 
     async def list(self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None) -> pb.ListResponse:
         """A page of one's own responses, the newest first; `next_page_token` asks for the next."""
-        return await self._call(self._stub.List, pb.ListRequest(page_size=page_size, page_token=page_token), timeout)
+        request = pb.ListRequest(page_size=page_size, page_token=page_token)
+        answer: pb.ListResponse = await self._call(self._stub.List, request, timeout)
+        return answer
 
     async def create_ticket(self, id: str, order: pb.TicketOrder | None = None, *, timeout: float | None = None) -> pb.Ticket:
         """A ticket: the right to read one response, for a reader without a key. Without an order to read, for an hour."""
-        return (await self._call(self._stub.CreateTicket, pb.CreateTicketRequest(id=id, order=order), timeout)).ticket
+        request = pb.CreateTicketRequest(id=id, order=order)
+        answer: pb.CreateTicketResponse = await self._call(self._stub.CreateTicket, request, timeout)
+        return answer.ticket
 
     async def close(self) -> None:
         """Closes the connection. Readers that are open end with an error."""
@@ -104,8 +115,8 @@ class Client:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    async def _call(self, method: Callable[..., Any], request: Any, timeout: float | None) -> Any:
-        deadline = Deadline(self._settings, timeout or self._settings.timeout)
+    async def _call(self, method: Callable[..., Awaitable[A]], request: Message, timeout: float | None) -> A:
+        deadline = Deadline(self._settings, self._settings.timeout if timeout is None else timeout)
         while True:
             try:
                 return await method(request, timeout=deadline.left, metadata=self._metadata)
@@ -153,7 +164,7 @@ class Reader:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    async def _read(self) -> AsyncGenerator[Event | Gap]:
+    async def _read(self) -> AsyncGenerator[Event | Gap, None]:
         settings = self._client._settings
         tries = Tries(settings)
         while True:
