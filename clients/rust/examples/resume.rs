@@ -11,7 +11,9 @@ use tidemark_client::{Client, CreateRequest, Error as Failed, Input, Settings};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [url, file, rest @ ..] = &arguments[..] else { return Err("usage: resume URL FILE [EVENTS]".into()) };
+    let [url, file, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: resume URL FILE [EVENTS]".into());
+    };
     let events = rest.first().map(|events| events.parse()).transpose()?.unwrap_or(usize::MAX);
     let client = Client::new(url, Settings::default())?;
     let (id, after) = match fs::read_to_string(file) {

@@ -76,7 +76,7 @@ impl Item {
             "response.output_text.delta" => text_at(&json(&event.data), "/delta"),
             "chat.completion.chunk" => {
                 let chunk = json(&event.data);
-                let choices = chunk["choices"].as_array().into_iter().flatten();
+                let choices = chunk.get("choices").and_then(Value::as_array).into_iter().flatten();
                 choices.map(|choice| text_at(choice, "/delta/content")).collect()
             }
             _ => String::new(),
@@ -169,7 +169,7 @@ impl Tries {
     /// What failed, if there shall be no other try.
     pub(crate) fn failed(&mut self, failure: Failure) -> Result<Duration, Error> {
         let now = Instant::now();
-        let give_up = *self.give_up.get_or_insert(now + self.settings.patience.min(FAR));
+        let give_up = *self.give_up.get_or_insert_with(|| now + self.settings.patience.min(FAR));
         let give_up = self.end.map_or(give_up, |end| end.min(give_up));
         let doubled = self.settings.min_delay.saturating_mul(1 << self.in_vain.min(MAX_DOUBLINGS));
         let delay = jittered(doubled.min(self.settings.max_delay)).max(failure.wait).min(FAR);

@@ -1,4 +1,4 @@
-//! The table of faults (`clients/faults`) for this client.
+//! Plays each row along with the stage, and reports what was read.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
