@@ -11,6 +11,9 @@ use tidemark_proto::v1::ErrorCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+/// The reason of an `offset_lost` after a power cut.
+const ROLLED_BACK: &str = "rolled_back";
+
 /// A call that failed for good.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -119,11 +122,22 @@ fn of_no_gateway(status: &Status) -> Failure {
         | Code::Aborted
         | Code::DataLoss
         | Code::DeadlineExceeded => Failure::lost(status.message()),
-        code => {
-            let name = format!("{code:?}");
-            Failure { error: refused(status, name, HashMap::new()), again: false, wait: Duration::ZERO }
-        }
+        code => Failure {
+            error: refused(status, written(code), HashMap::new()),
+            again: false,
+            wait: Duration::ZERO,
+        },
     }
+}
+
+/// `PermissionDenied` as the gateway would write it: `permission_denied`.
+fn written(code: Code) -> String {
+    let name = format!("{code:?}");
+    let letters = name.char_indices().flat_map(|(at, letter)| {
+        let between = (at > 0 && letter.is_ascii_uppercase()).then_some('_');
+        between.into_iter().chain([letter.to_ascii_lowercase()])
+    });
+    letters.collect()
 }
 
 fn refused(status: &Status, code: String, details: HashMap<String, String>) -> Error {
@@ -138,7 +152,7 @@ fn lost_position(status: &Status, details: &HashMap<String, String>) -> OffsetLo
         earliest: number(detail::EARLIEST).unwrap_or_default(),
         committed: number(detail::COMMITTED).unwrap_or_default(),
         watermark: number(detail::WATERMARK),
-        rolled_back: details.contains_key(detail::REASON),
+        rolled_back: details.get(detail::REASON).is_some_and(|reason| reason == ROLLED_BACK),
     }
 }
 

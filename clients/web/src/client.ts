@@ -149,6 +149,7 @@ export class Reader implements AsyncIterable<Item> {
   readonly #onGap: OnGap;
   readonly #position: Position;
   readonly #closed = new AbortController();
+  #connected: boolean | undefined;
   readonly #items: AsyncGenerator<Item, void>;
 
   /** @internal */
@@ -188,7 +189,7 @@ export class Reader implements AsyncIterable<Item> {
         const messages = this.#open(call.signal)[Symbol.asyncIterator]();
         for (let message = await this.#next(messages, call); message; message = await this.#next(messages, call)) {
           tries.heard();
-          this.onConnection(true);
+          this.#tell(true);
           this.#learn(message);
           yield* this.#position.take(message);
           if (this.#position.ended) return;
@@ -196,7 +197,7 @@ export class Reader implements AsyncIterable<Item> {
         return;
       } catch (reason) {
         if (closed.aborted) return;
-        this.onConnection(false);
+        this.#tell(false);
         await pause(tries.failed(call.signal.aborted ? lost("the connection is silent or offline") : failureOf(reason)), closed);
       } finally {
         closed.removeEventListener("abort", stop);
@@ -223,6 +224,13 @@ export class Reader implements AsyncIterable<Item> {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** Tells what has changed, from outside of the loop: a fault of the listener is not one of the connection. */
+  #tell(connected: boolean): void {
+    if (connected === this.#connected) return;
+    this.#connected = connected;
+    queueMicrotask(() => this.onConnection(connected));
   }
 
   #learn(message: CreateStreamResponse | ResumeResponse): void {

@@ -180,7 +180,9 @@ export function failureOf(reason: unknown): Failure {
     // The library's own complaint about a body that ended within a message has a code that a gateway would mean differently.
     const torn = code === Code.InvalidArgument && rawMessage.startsWith("protocol error");
     if (LOST.has(code) || torn) return lost(rawMessage);
-    return { error: new Refused(Code[code] ?? "unknown", rawMessage, code, {}), again: false, waitMs: 0 };
+    // `PermissionDenied` is written as the gateway would: `permission_denied`.
+    const name = (Code[code] ?? "unknown").replace(/(?<=[a-z])(?=[A-Z])/g, "_").toLowerCase();
+    return { error: new Refused(name, rawMessage, code, {}), again: false, waitMs: 0 };
   }
   const [retry] = error.findDetails(RetryInfoSchema);
   const Kind = info.reason === "offset_lost" ? OffsetLost : Refused;

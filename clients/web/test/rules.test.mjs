@@ -69,9 +69,10 @@ test("what no gateway has said is a lost connection", () => {
 });
 
 test("a no of something in front of the gateway is final", () => {
-  for (const code of [Code.PermissionDenied, Code.Unauthenticated, Code.Unimplemented, Code.ResourceExhausted, Code.InvalidArgument]) {
+  const names = ["permission_denied", "unauthenticated", "unimplemented", "resource_exhausted", "invalid_argument"];
+  for (const [index, code] of [Code.PermissionDenied, Code.Unauthenticated, Code.Unimplemented, Code.ResourceExhausted, Code.InvalidArgument].entries()) {
     const { again, error } = failureOf(failed(code));
-    assert.deepEqual([again, error instanceof Refused], [false, true]);
+    assert.deepEqual([again, error instanceof Refused, error.code], [false, true, names[index]]);
   }
 });
 
