@@ -53,7 +53,7 @@ pub use event::Event;
 pub use handle::{Runs, Snapshot, Wanted};
 pub use id::ResponseId;
 pub use input::{InputItem, InputPage, InputQuery, Order};
-pub use list::ResponsePage;
+pub use list::{ListQuery, ResponsePage};
 pub use models::Models;
 pub use options::{OnRepeat, OnRestart, Options, Retention};
 pub use reader::{Delivery, Gap, HEARTBEAT, OnGap, Reader, events_of};
