@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod arrows;
 #[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod figures;

@@ -19,6 +19,7 @@ mod change;
 mod cleaner;
 mod codec;
 mod copier;
+mod disk;
 mod frame;
 mod index;
 mod indexer;

@@ -5,7 +5,6 @@
 //! frame of a log says all of where that stands.
 
 use std::collections::HashSet;
-use std::fs::OpenOptions;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use bytes::Bytes;
 use super::OpenError;
 use super::change::{Append, Change, Create, PutRecord, Rewrite};
 use super::codec::Malformed;
+use super::disk::File;
 use super::frame::{Frame, Lsn};
 use super::index::IndexError;
 use super::log::{OriginAt, Pin, Stored};
@@ -50,6 +50,9 @@ impl<'a> Replay<'a> {
     /// Brings the index up to the end of the log, which is returned, after cutting off a torn tail. `None` if the log speaks of logs
     /// that the index should have and does not.
     pub(crate) fn run(mut self, found: &[Found]) -> Result<Option<Lsn>, OpenError> {
+        // What a process wrote and did not come to sync must not be in the index before it is durable.
+        let newest = self.shared.segments.sync_newest();
+        newest.map_err(OpenError::io("sync the log in", self.shared.segments.dir()))?;
         let newest = found.last().map_or(Lsn(0), |last| last.base);
         let mut end = self.covered;
         for segment in from_covered(found, self.covered) {
@@ -244,6 +247,7 @@ fn damaged(path: &Path, lsn: Lsn, base: Lsn, problem: String) -> OpenError {
 /// Cuts off what a crash left half-written.
 fn cut(path: &Path, length: u64) -> Result<(), OpenError> {
     tracing::warn!(path = %path.display(), length, "a torn write at the end of the log is cut off");
-    let file = OpenOptions::new().write(true).open(path).map_err(OpenError::io("open", path))?;
-    file.set_len(length).and_then(|()| file.sync_all()).map_err(OpenError::io("cut", path))
+    let file = File::open(path).map_err(OpenError::io("open", path))?;
+    // The length is part of what this syncs: without it the bytes could not be read.
+    file.set_len(length).and_then(|()| file.sync_data()).map_err(OpenError::io("cut", path))
 }

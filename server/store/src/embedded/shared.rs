@@ -299,6 +299,13 @@ impl Shared {
         }
     }
 
+    /// Keeps what no index run has finished, and with it the logs in memory.
+    pub(crate) fn put_back(&self, work: Work) {
+        let mut backlog = self.backlog();
+        backlog.work.logs.extend(work.logs);
+        backlog.work.records.extend(work.records);
+    }
+
     /// How far the log is durable, and by how many bytes of it the index lags behind.
     pub(crate) fn progress(&self) -> (Lsn, u64) {
         let backlog = self.backlog();

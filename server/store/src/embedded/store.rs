@@ -1,7 +1,6 @@
 //! The `Store` over a data directory: what callers do before and after the writer.
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -48,7 +47,7 @@ struct Threads {
     indexer: JoinHandle<()>,
     cleaner: JoinHandle<()>,
     signal: Arc<Signal>,
-    _lock: File,
+    _lock: open::Lock,
 }
 
 impl Threads {

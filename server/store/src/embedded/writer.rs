@@ -4,9 +4,7 @@
 //! one `write`, one `fdatasync`, no timer (D-36). Only then are the changes shown and the commands answered, refusals included:
 //! a refusal may rest on a change that is not durable yet. It never reads the disk.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::account::Hold;
 use super::change::{self, Change, Durability, Origin, Payload, Purge};
+use super::disk::File;
 use super::frame::{self, Lsn};
 use super::log::{Extent, LogState, OriginAt, Pin, Rewritten, Stored};
 use super::reply::Answer;
