@@ -21,6 +21,8 @@ mod codec;
 mod copier;
 mod disk;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod index;
 mod indexer;
 mod inspect;

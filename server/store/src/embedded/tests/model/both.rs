@@ -401,6 +401,9 @@ impl Both {
         let visible = |head: &Head| {
             // Only the store on disk has new epochs.
             let mut head = Head { epoch: 0, ..head.clone() };
+            if self.durability == Durability::Os {
+                head.recovered_through = None;
+            }
             if survived {
                 (head.frontier.watermark, head.retained_entries, head.retained_bytes) = (None, 0, 0);
             }
