@@ -11,6 +11,8 @@ mod figures;
 #[cfg(test)]
 mod formats;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod protos;
 #[cfg(test)]
 mod rules;
