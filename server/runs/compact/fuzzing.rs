@@ -1,6 +1,6 @@
 //! The formats of this room, for [`crate::fuzzing`].
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test, whoever runs it")]
+#![expect(clippy::indexing_slicing, reason = "a test, whoever runs it")]
 
 use bytes::Bytes;
 use tidemark_store::Seq;

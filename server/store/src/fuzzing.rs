@@ -2,7 +2,7 @@
 //!
 //! Each function panics if it does not hold.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test, whoever runs it")]
+#![expect(clippy::indexing_slicing, reason = "a test, whoever runs it")]
 
 use bytes::Bytes;
 

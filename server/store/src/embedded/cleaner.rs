@@ -143,7 +143,7 @@ impl Cleaner {
 
     fn look_at_all(&self) -> Result<usize, CleanError> {
         let _one = self.signal.pass.lock().unwrap_or_else(PoisonError::into_inner);
-        let covered = self.shared.covered();
+        let covered = self.shared.backlog.covered();
         let mut gone = 0;
         for segment in self.shared.segments.sealed() {
             let is_due =
@@ -181,7 +181,7 @@ impl Cleaner {
         if is_mostly_dead(segment, live.bytes) || (!is_pure && self.is_impure(segment.base)) {
             self.copier.copy(&live.logs, &live.records)?;
             // Also without a copy: what makes the segment dead must be durable in the index before the file goes.
-            self.shared.catch_up();
+            self.shared.backlog.catch_up();
             let logs = live.logs.drain(..).collect();
             let records = live.records.drain(..).map(|(key, _)| key).collect();
             live = self.live(segment, logs, records)?;

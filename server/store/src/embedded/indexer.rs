@@ -7,13 +7,14 @@
 use bytes::Bytes;
 
 use super::account;
+use super::backlog::Work;
 use super::change::{Durability, Payload};
 use super::frame::Lsn;
 use super::index::IndexError;
 use super::keys::{Covered, StoredRecord};
 use super::log::{Extent, Log, Rewritten, Stored};
 use super::read;
-use super::shared::{Cell, Shared, Work};
+use super::shared::{Cell, Shared};
 use super::space::Delta;
 use crate::api::Record;
 use crate::types::Seq;
@@ -24,7 +25,7 @@ impl Shared {
         let unfinished = Unfinished { shared: self, work };
         self.index_all(&unfinished.work, through)?;
         unfinished.finish();
-        self.set_covered(through);
+        self.backlog.set_covered(through);
         Ok(())
     }
 
@@ -200,7 +201,7 @@ impl Unfinished<'_> {
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        self.shared.put_back(std::mem::take(&mut self.work));
+        self.shared.backlog.put_back(std::mem::take(&mut self.work));
     }
 }
 

@@ -14,6 +14,7 @@
 //! segments off the disk of which little is live.
 
 mod account;
+mod backlog;
 mod blob;
 mod change;
 mod cleaner;
@@ -41,6 +42,7 @@ mod standing;
 mod store;
 mod stub;
 mod submit;
+mod sync;
 mod threads;
 mod writer;
 

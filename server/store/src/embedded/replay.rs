@@ -10,6 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::OpenError;
+use super::backlog::Work;
 use super::change::{Append, Change, Create, PutRecord, Rewrite};
 use super::codec::Malformed;
 use super::disk::File;
@@ -18,7 +19,7 @@ use super::index::IndexError;
 use super::log::{OriginAt, Pin, Stored};
 use super::rewrite::{Look, Range, rewritten};
 use super::segment::{Found, Scan};
-use super::shared::{Cell, Shared, Work};
+use super::shared::{Cell, Shared};
 use super::stub;
 use super::writer::{Effect, extent_of, new_stored, show};
 use crate::api::{ReadError, Version, WriteError};
@@ -107,7 +108,14 @@ impl<'a> Replay<'a> {
                 Some((pin, mut stored)) if stored.changed_in < frame.lsn => {
                     stored.head.frontier.gone = true;
                     stored.changed_in = frame.lsn;
-                    show(self.shared, &pin, stored, Effect::None, &mut self.work);
+                    show(
+                        &self.shared.logs,
+                        &self.shared.accounts,
+                        &pin,
+                        stored,
+                        Effect::None,
+                        &mut self.work,
+                    );
                 }
                 _ => drop(self.orphans.remove(&purge.id)),
             },
@@ -126,7 +134,14 @@ impl<'a> Replay<'a> {
         let extent = extent_of(Seq::FIRST, &create.entries, frame.lsn, frame.len() as u64);
         create.standing.apply(&mut stored, extent.last, frame.lsn);
         // No payloads for the tail: they would hold the whole segment in memory.
-        show(self.shared, &pin, stored, Effect::Appended(extent, Vec::new()), &mut self.work);
+        show(
+            &self.shared.logs,
+            &self.shared.accounts,
+            &pin,
+            stored,
+            Effect::Appended(extent, Vec::new()),
+            &mut self.work,
+        );
         Ok(())
     }
 
@@ -138,7 +153,14 @@ impl<'a> Replay<'a> {
         if stored.changed_in < frame.lsn {
             let extent = extent_of(append.first, &append.entries, frame.lsn, frame.len() as u64);
             append.standing.apply(&mut stored, extent.last, frame.lsn);
-            show(self.shared, &pin, stored, Effect::Appended(extent, Vec::new()), &mut self.work);
+            show(
+                &self.shared.logs,
+                &self.shared.accounts,
+                &pin,
+                stored,
+                Effect::Appended(extent, Vec::new()),
+                &mut self.work,
+            );
         }
         Ok(())
     }
@@ -167,7 +189,7 @@ impl<'a> Replay<'a> {
             stored.origin = OriginAt { lsn: frame.lsn, length, bytes };
         }
         rewrite.standing.apply(&mut stored, rewrite.committed, frame.lsn);
-        show(self.shared, &pin, stored, effect, &mut self.work);
+        show(&self.shared.logs, &self.shared.accounts, &pin, stored, effect, &mut self.work);
         Ok(())
     }
 

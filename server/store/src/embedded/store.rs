@@ -120,7 +120,7 @@ impl EmbeddedStore {
     pub async fn clean(&self) -> Result<usize, ReadError> {
         let (shared, cleaner) = (Arc::clone(&self.shared), Arc::clone(&self.cleaner));
         blocking(move || {
-            shared.catch_up();
+            shared.backlog.catch_up();
             cleaner.pass().map_err(|error| broken(&error))
         })
         .await
@@ -189,7 +189,7 @@ impl Store for EmbeddedStore {
     }
 
     fn usage(&self) -> Usage {
-        let (end, index_lag_bytes) = self.shared.progress();
+        let (end, index_lag_bytes) = self.shared.backlog.progress();
         let (segments, log_bytes) = self.shared.segments.count(end);
         Usage {
             log_bytes,
@@ -256,7 +256,7 @@ impl Store for EmbeddedStore {
         // The caller reads on from what it has made.
         let shared = Arc::clone(&self.shared);
         let indexed = blocking(move || {
-            shared.catch_up();
+            shared.backlog.catch_up();
             Ok(())
         })
         .await;
@@ -323,7 +323,7 @@ impl Store for EmbeddedStore {
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            shared.catch_up();
+            shared.backlog.catch_up();
             shared.index.open_logs(after, limit).map_err(|error| broken(&error))
         })
         .await
@@ -342,7 +342,7 @@ impl Store for EmbeddedStore {
     async fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            shared.catch_up();
+            shared.backlog.catch_up();
             shared.index.due(now, limit).map_err(|error| broken(&error))
         })
         .await

@@ -13,6 +13,8 @@ use crate::types::{LogId, Seq, UnixMillis};
 mod faults;
 mod fixture;
 mod inspect;
+#[cfg(feature = "shuttle")]
+mod interleavings;
 mod model;
 mod space;
 

@@ -340,6 +340,9 @@ impl Both {
         let Some(id) = self.ids.get(&log).copied() else { return Ok(()) };
         let Some(first) = self.first(id).await? else { return Ok(()) };
         let entries = self.readable(rest(self.disk(), id, first.previous(), ReadLimit::default()).await)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
         let places = [places.0, places.1].map(|place| place.index(entries.len()));
         let (begin, end) = (places[0].min(places[1]), places[0].max(places[1]));
         let from = entries[begin].first;
@@ -382,7 +385,7 @@ impl Both {
         let limit = ReadLimit { entries: 7, bytes: 3000 };
         let after = Seq::new(from).previous();
         let disk = self.readable(rest(self.disk(), id, after, limit).await)?;
-        assert_eq!(disk, rest(&self.model, id, after, limit).await.unwrap(), "after {after:?}");
+        self.same_entries(&disk, &rest(&self.model, id, after, limit).await.unwrap(), after);
         let tail = self.readable(self.disk().tail(id).await)?;
         assert_eq!(tail.frontier().committed.get(), committed);
         Ok(())
@@ -412,6 +415,14 @@ impl Both {
         assert_eq!(disk.as_ref().map(visible), model.as_ref().map(visible));
     }
 
+    /// With `os` a position beyond what a start has found is refused for good: nobody knows which of two entries it stands for.
+    fn same_entries(&self, disk: &[Entry], model: &[Entry], after: Option<Seq>) {
+        match self.durability {
+            Durability::Sync => assert_eq!(disk, model, "after {after:?}"),
+            Durability::Os => assert!(model.starts_with(disk), "after {after:?}: {disk:?}, not {model:?}"),
+        }
+    }
+
     /// Everything that can be asked has the same answer.
     pub(super) async fn compare(&self) {
         for id in self.ids.values() {
@@ -430,8 +441,8 @@ impl Both {
             for from in (first..end).step_by(7).chain([end.saturating_sub(3).max(first), end]) {
                 let after = Seq::new(from).previous();
                 let limit = ReadLimit { entries: 5 + usize::try_from(from % 9).unwrap(), bytes: 3000 };
-                let disk = rest(self.disk(), *id, after, limit).await;
-                assert_eq!(disk, rest(&self.model, *id, after, limit).await, "after {after:?}");
+                let disk = rest(self.disk(), *id, after, limit).await.unwrap();
+                self.same_entries(&disk, &rest(&self.model, *id, after, limit).await.unwrap(), after);
             }
         }
         assert_eq!(
@@ -473,7 +484,10 @@ async fn rest(
 ) -> Result<Vec<Entry>, ReadError> {
     let mut entries = Vec::new();
     loop {
-        let batch = store.read(id, after, limit).await?;
+        let batch = match store.read(id, after, limit).await {
+            Err(ReadError::Lost(lost)) if lost.rolled_back => return Ok(entries),
+            batch => batch?,
+        };
         assert!(batch.entries.len() <= limit.entries);
         let Some(last) = batch.entries.last() else {
             assert!(after >= Some(batch.frontier.committed));
