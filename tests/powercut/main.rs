@@ -74,7 +74,11 @@ async fn cut(durability: &str, random: &mut Random, dir: &Path) -> (Seen, Disk, 
     let (seen, client) = (Seen::default(), Client::new(&server.url()));
     let readers: Vec<_> =
         (0..STREAMS).map(|n| tokio::spawn(seen.clone().stream(client.clone(), n))).collect();
-    tokio::time::sleep(Duration::from_millis(200 + random.below(1500))).await;
+    // However slow the machine is, there is something to lose.
+    while seen.events() <= 2 * STREAMS {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(random.below(1500))).await;
     server.signal(Signal::SIGSTOP);
     let after = disk.cut(dir);
     server.kill();

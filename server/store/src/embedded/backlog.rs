@@ -22,6 +22,11 @@ const EAGER_LAG_BYTES: u64 = 16 << 20;
 /// How long the indexer lets changes gather, so that many entries of a log make one write.
 const GATHER: Duration = Duration::from_millis(500);
 
+/// No index run will follow, and the index does not have everything: what it says may be out of date.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the index is behind the log and stays there")]
+pub(crate) struct Behind;
+
 /// The list, and who waits at it.
 #[derive(Debug)]
 pub(crate) struct Backlog {
@@ -107,14 +112,21 @@ impl Backlog {
     }
 
     /// Waits until the index has everything that is durable now. Blocks for some milliseconds.
-    pub(crate) fn catch_up(&self) {
+    ///
+    /// # Errors
+    /// [`Behind`] if it will never have.
+    pub(crate) fn catch_up(&self) -> Result<(), Behind> {
         let mut list = self.list();
         let target = list.through;
-        while list.covered < target && !list.ended {
+        while list.covered < target {
+            if list.ended {
+                return Err(Behind);
+            }
             list.hurry = true;
             self.changed.notify_all();
             list = self.wait(list);
         }
+        Ok(())
     }
 
     /// Asks the indexer to end when nothing is left to do.

@@ -181,7 +181,7 @@ impl Cleaner {
         if is_mostly_dead(segment, live.bytes) || (!is_pure && self.is_impure(segment.base)) {
             self.copier.copy(&live.logs, &live.records)?;
             // Also without a copy: what makes the segment dead must be durable in the index before the file goes.
-            self.shared.backlog.catch_up();
+            self.shared.backlog.catch_up().map_err(|_| CleanError::Stopped)?;
             let logs = live.logs.drain(..).collect();
             let records = live.records.drain(..).map(|(key, _)| key).collect();
             live = self.live(segment, logs, records)?;

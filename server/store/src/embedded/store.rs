@@ -120,7 +120,7 @@ impl EmbeddedStore {
     pub async fn clean(&self) -> Result<usize, ReadError> {
         let (shared, cleaner) = (Arc::clone(&self.shared), Arc::clone(&self.cleaner));
         blocking(move || {
-            shared.backlog.catch_up();
+            shared.backlog.catch_up().map_err(|error| broken(&error))?;
             cleaner.pass().map_err(|error| broken(&error))
         })
         .await
@@ -255,11 +255,7 @@ impl Store for EmbeddedStore {
         let head = self.rewrite(pin, compact, spans).await?;
         // The caller reads on from what it has made.
         let shared = Arc::clone(&self.shared);
-        let indexed = blocking(move || {
-            shared.backlog.catch_up();
-            Ok(())
-        })
-        .await;
+        let indexed = blocking(move || shared.backlog.catch_up().map_err(|error| broken(&error))).await;
         indexed.map_err(|error| WriteError::Poisoned(error.to_string()))?;
         Ok(head)
     }
@@ -323,7 +319,7 @@ impl Store for EmbeddedStore {
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            shared.backlog.catch_up();
+            shared.backlog.catch_up().map_err(|error| broken(&error))?;
             shared.index.open_logs(after, limit).map_err(|error| broken(&error))
         })
         .await
@@ -342,7 +338,7 @@ impl Store for EmbeddedStore {
     async fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            shared.backlog.catch_up();
+            shared.backlog.catch_up().map_err(|error| broken(&error))?;
             shared.index.due(now, limit).map_err(|error| broken(&error))
         })
         .await

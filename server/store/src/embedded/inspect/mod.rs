@@ -52,7 +52,7 @@ impl EmbeddedStore {
     pub async fn logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            shared.backlog.catch_up();
+            shared.backlog.catch_up().map_err(|error| broken(&error))?;
             let ids = shared.index.heads(after).map(|item| Ok(item?.0)).take(limit);
             ids.collect::<Result<_, IndexError>>().map_err(|error| broken(&error))
         })

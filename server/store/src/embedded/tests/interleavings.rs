@@ -64,7 +64,7 @@ fn who_waits_for_the_index_finds_in_it_what_was_durable() {
             let (backlog, index) = (Arc::clone(&backlog), Arc::clone(&index));
             spawn(move || {
                 let (through, _) = backlog.progress();
-                backlog.catch_up();
+                backlog.catch_up().unwrap();
                 let index = index.lock().unwrap();
                 for number in 1..=through.0 {
                     assert!(index.contains(number.to_string().as_bytes()), "{number} of {through}");
@@ -93,7 +93,10 @@ fn an_indexer_that_fails_leaves_nobody_waiting_and_keeps_what_it_had() {
         };
         let waiting = {
             let backlog = Arc::clone(&backlog);
-            spawn(move || backlog.catch_up())
+            spawn(move || {
+                let (through, _) = backlog.progress();
+                assert!(through == Lsn(0) || backlog.catch_up().is_err(), "the index never had {through}");
+            })
         };
         let threads = [waiting, writer(&backlog), indexer];
         threads.into_iter().for_each(|thread| thread.join().unwrap());
