@@ -4,6 +4,7 @@
 //! whole or not at all; everything before it is there. What has once gone wrong stays in `proptest-regressions/`.
 
 mod both;
+mod change;
 
 use proptest::prelude::*;
 use tokio::runtime::Runtime;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::Event;
+use super::change::{Change, Done, Versions};
 use crate::api::{Entry, NewLog, Store};
 use crate::compaction::{Compact, Span};
 use crate::embedded::disk::faults::{Plan, Script};
@@ -26,67 +27,6 @@ const SEGMENT_BYTES: u64 = 1500;
 /// The disk failed; nobody knows yet whether what was under way is on it.
 #[derive(Debug)]
 struct Crashed;
-
-/// A change that both stores are to make.
-#[derive(Clone, Debug)]
-enum Change {
-    Create(NewLog),
-    Append(Append),
-    Compact(Compact),
-    Purge(LogId),
-    Put { key: u8, expected: Option<Versions>, value: Option<bytes::Bytes> },
-}
-
-/// The version of a record in either store.
-type Versions = (crate::api::Version, crate::api::Version);
-
-/// What it led to.
-#[derive(Debug)]
-enum Done {
-    Log(Head),
-    Purged,
-    Put(crate::api::Version),
-}
-
-impl Done {
-    fn head(self) -> Head {
-        match self {
-            Self::Log(head) => head,
-            other => panic!("{other:?} is no head"),
-        }
-    }
-}
-
-impl Change {
-    fn log(&self) -> Option<LogId> {
-        match self {
-            Self::Create(new) => Some(new.id),
-            Self::Append(append) => Some(append.id),
-            Self::Compact(compact) => Some(compact.id),
-            Self::Purge(id) => Some(*id),
-            Self::Put { .. } => None,
-        }
-    }
-
-    /// Has a store make it.
-    async fn of(
-        self,
-        store: &impl Store,
-        version: fn(Versions) -> crate::api::Version,
-    ) -> Result<Done, WriteError> {
-        match self {
-            Self::Create(new) => store.create(new).await.map(Done::Log),
-            Self::Append(append) => {
-                store.append(Append { epoch: store.epoch(), ..append }).await.map(Done::Log)
-            }
-            Self::Compact(compact) => store.compact(compact).await.map(Done::Log),
-            Self::Purge(id) => store.purge(id).await.map(|()| Done::Purged),
-            Self::Put { key, expected, value } => {
-                store.put_record(&[b'k', key], expected.map(version), value).await.map(Done::Put)
-            }
-        }
-    }
-}
 
 /// Both stores, and the directory of the one on disk.
 pub(super) struct Both {
