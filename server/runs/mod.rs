@@ -47,6 +47,9 @@ pub(crate) mod testing;
 #[cfg(test)]
 pub(crate) mod tests;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use compact::fuzzing;
+
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
 pub use create::Created;
 pub use event::Event;

@@ -4,6 +4,7 @@
 mod arrows;
 #[cfg(test)]
 mod clients;
+mod disk;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
