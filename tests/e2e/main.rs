@@ -36,3 +36,4 @@ mod storage;
 mod store_commands;
 mod tenants;
 mod tickets;
+mod types;
