@@ -9,6 +9,7 @@ mod common;
 
 mod access;
 mod bad_backends;
+mod bad_fields;
 mod bad_requests;
 mod bridge;
 mod cancels;
@@ -16,7 +17,9 @@ mod chat_backends;
 mod chats;
 mod command_line;
 mod creates;
+mod fields;
 mod grpc;
+mod hostile_backends;
 mod idempotency;
 mod inputs;
 mod keys;

@@ -13,7 +13,8 @@ use tidemark_proto::v1::{Api, CreateRequest, CreateStreamRequest, CreateStreamRe
 use tonic::Streaming;
 
 use self::create::Delivery;
-use self::frames::{ChunkFrames, Kind};
+pub(crate) use self::frames::ChunkFrames;
+use self::frames::Kind;
 use crate::body;
 use crate::caller::Caller;
 use crate::error::Failure;
