@@ -41,7 +41,8 @@ const CHECKS: [(&str, Check); 22] = [
     }),
     ("text", |v| {
         let typed = |format: &Value| format.is_null() || format.get("type").is_some_and(Value::is_string);
-        let fits = v.is_object() && v.get("format").is_none_or(typed) && is_string_or_null(v.get("verbosity"));
+        let fits =
+            v.is_object() && v.get("format").is_none_or(typed) && is_string_or_null(v.get("verbosity"));
         right(fits, "must be an object; its format has a type, its verbosity is a string")
     }),
     ("tool_choice", |v| {

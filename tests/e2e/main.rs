@@ -2,7 +2,13 @@
 //!
 //! Tests that prove a check of the seeds' annex 3 carry its number. What one room promises by itself is tested in that room.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    reason = "tests; JSON is written where it is used"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;

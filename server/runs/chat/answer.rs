@@ -192,7 +192,8 @@ impl Choice {
             }
             None if count >= MAX_TOOL_CALLS => return Err("the backend has made too many tool calls"),
             None => {
-                let number = number.unwrap_or(count as u64);
+                let number =
+                    number.unwrap_or_else(|| self.calls.last().map_or(0, |last| last.saturating_add(1)));
                 let at = self.calls.partition_point(|known| *known <= number);
                 self.calls.insert(at, number);
                 calls.insert(at, call);
@@ -333,6 +334,13 @@ mod tests {
                 numbered(0, more("[")),
             ],
             vec![begin("a", "f"), more("{}"), begin("b", "g"), more("[")],
+            vec![numbered(5, begin("a", "f")), numbered(5, more("{}")), begin("b", "g"), more("[")],
+            vec![
+                numbered(1, begin("b", "g")),
+                numbered(0, begin("a", "f")),
+                numbered(1, more("[")),
+                numbered(0, more("{}")),
+            ],
         ] {
             let chunks: Vec<Value> = chunks.into_iter().map(call).collect();
             let expected = json!([whole("a", "f", "{}"), whole("b", "g", "[")]);

@@ -14,7 +14,6 @@ fn part(part: Value) -> Value {
     messages(json!([{"role": "user", "content": [part]}]))
 }
 
-#[expect(clippy::too_many_lines, reason = "one table")]
 pub(super) fn rows() -> Vec<Row> {
     let said = json!([
         {"role": "system", "content": "s"},

@@ -15,7 +15,6 @@ fn seen(part: Value) -> Told {
     As(json!({"messages": [{"role": "user", "content": [part]}]}))
 }
 
-#[expect(clippy::too_many_lines, reason = "one table")]
 pub(super) fn rows() -> Vec<Row> {
     let said = json!([
         {"role": "user", "content": "a"},
