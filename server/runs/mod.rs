@@ -41,6 +41,7 @@ mod request;
 mod run;
 mod status;
 mod sweep;
+mod writing;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -62,3 +63,4 @@ pub use options::{OnRepeat, OnRestart, Options, Retention};
 pub use reader::{Delivery, Gap, HEARTBEAT, OnGap, Reader, events_of};
 pub use request::MAX_INPUT_CHARS;
 pub use status::{Cancelled, Incomplete, Status};
+pub use writing::Writing;

@@ -77,7 +77,7 @@ pub(super) fn failure(event: &[u8]) -> Failure {
 
 /// Unnamed frames, for readers of Chat Completions.
 #[derive(Debug)]
-pub(super) struct ChunkFrames {
+pub(crate) struct ChunkFrames {
     include_usage: bool,
     last: Option<u64>,
     /// Whether the end was told.
@@ -86,7 +86,7 @@ pub(super) struct ChunkFrames {
 
 impl ChunkFrames {
     /// For a reader that has everything up to `after`.
-    pub(super) fn new(include_usage: bool, after: Option<u64>) -> Self {
+    pub(crate) fn new(include_usage: bool, after: Option<u64>) -> Self {
         Self { include_usage, last: after, ended: false }
     }
 
