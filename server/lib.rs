@@ -15,6 +15,8 @@ pub mod config;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod grpc;
 pub mod json;
 pub mod limits;

@@ -21,6 +21,7 @@ mod repeat;
 mod responses;
 mod router;
 mod sse;
+mod stages;
 mod tickets;
 
 pub use clients::{Clients, Transport};
@@ -28,3 +29,4 @@ pub use error::error_reply;
 pub use router::{
     BodyLimitTooLarge, DEFAULT_BODY_LIMIT, MAX_BODY_LIMIT, Options, ROUTES, Route, VERSION, router,
 };
+pub use stages::Framing;

@@ -165,6 +165,12 @@ pub const ROUTES: &[Route] = &[
         handler: || post(chat::cancel),
     },
     Route {
+        method: Method::GET,
+        path: "/chat/completions/{id}/messages",
+        calls: &["/tidemark.v1.ResponsesService/ListInputItems"],
+        handler: || get(lists::messages),
+    },
+    Route {
         method: Method::POST,
         path: "/chat/completions/{id}/tickets",
         calls: &["/tidemark.v1.ResponsesService/CreateTicket"],

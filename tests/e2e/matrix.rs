@@ -88,6 +88,7 @@ const TABLE: &[(&str, [&str; 12])] = &[
     ("GET /chat/completions/{id}", ONE_OR_TICKET),
     ("GET /chat/completions/{id}?stream=true", ONE_OR_TICKET),
     ("DELETE /chat/completions/{id}", ONE),
+    ("GET /chat/completions/{id}/messages", ONE),
     ("POST /chat/completions/{id}/cancel", ONE_OR_TICKET),
     ("POST /chat/completions/{id}/tickets", ONE),
     ("GET /keys", OWN),
