@@ -39,6 +39,7 @@ mod store;
 mod stub;
 mod submit;
 mod threads;
+mod tip;
 mod writer;
 
 use std::path::{Path, PathBuf};

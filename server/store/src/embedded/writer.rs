@@ -4,9 +4,7 @@
 //! one `write`, one `fdatasync`, no timer (D-36). Only then are the changes shown and the commands answered, refusals included:
 //! a refusal may rest on a change that is not durable yet. It never reads the disk.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +21,7 @@ use super::rewrite::PutSpans;
 use super::segment;
 use super::shared::{Cell, Chain, Seen, Shared, Work};
 use super::standing::Standing;
+use super::tip::Tip;
 use crate::api::{self, Appended, Version, WriteError};
 use crate::memory::check_append;
 use crate::types::{Head, Seq};
@@ -120,9 +119,7 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
-    file: Arc<File>,
-    base: Lsn,
-    end: Lsn,
+    tip: Tip,
     durable: Lsn,
     bytes: Vec<u8>,
     group: Vec<Staged>,
@@ -133,14 +130,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Continues the segment `file`, which begins at `base` and is durable up to `end`.
-    pub(crate) fn new(shared: Arc<Shared>, file: Arc<File>, base: Lsn, end: Lsn) -> Self {
+    /// Continues the log at `tip`, up to where it is durable.
+    pub(crate) fn new(shared: Arc<Shared>, tip: Tip) -> Self {
+        let durable = tip.end();
         Self {
             shared,
-            file,
-            base,
-            end,
-            durable: end,
+            tip,
+            durable,
             bytes: Vec::new(),
             group: Vec::new(),
             holds: Vec::new(),
@@ -175,19 +171,18 @@ impl Writer {
             }
             self.shared.wait_for_index();
         }
-        let _ = self.file.sync_data();
+        let _ = self.tip.seal();
     }
 
     fn roll_if_full(&mut self) -> io::Result<()> {
-        let is_full = self.end.since(self.base) >= self.shared.options.segment_bytes;
-        if !is_full && !std::mem::take(&mut self.rolls) {
+        if !self.tip.is_full() && !std::mem::take(&mut self.rolls) {
             return Ok(());
         }
-        self.file.sync_data()?;
-        self.base = self.end;
-        self.file = self.shared.segments.add(self.base)?;
-        self.end = Lsn(self.base.0.saturating_add(segment::HEADER_BYTES));
-        self.durable = self.end;
+        self.tip.seal()?;
+        let base = self.tip.end();
+        let (file, begin) = (self.shared.segments.add(base)?, base.plus(segment::HEADER_BYTES as usize));
+        self.tip = Tip::new(file, base, begin, self.shared.options.segment_bytes)?;
+        self.durable = self.tip.end();
         // Every segment says its epoch, so that none before it is needed to know that.
         let opened = Change::Open { epoch: self.shared.epoch, durability: self.shared.options.durability };
         let _ = self.write_frame(&opened);
@@ -204,7 +199,7 @@ impl Writer {
             Command::Purge { pins, reply } => self.stage_purge(pins, reply),
             Command::Record(put) => self.stage_record(put),
             Command::Roll { base } => {
-                self.rolls |= base == self.base;
+                self.rolls |= base == self.tip.base();
                 return None;
             }
             Command::Close { reply } => return Some(reply),
@@ -215,7 +210,7 @@ impl Writer {
 
     /// Where the next frame will lie.
     pub(crate) fn next_lsn(&self) -> Lsn {
-        self.end.plus(self.bytes.len())
+        self.tip.end().plus(self.bytes.len())
     }
 
     /// Adds a frame to the group; returns where it will lie.
@@ -370,15 +365,17 @@ impl Writer {
     /// Makes the group durable.
     fn commit(&mut self, closing: bool) -> io::Result<()> {
         if !self.bytes.is_empty() {
-            self.file.write_all_at(&self.bytes, self.end.since(self.base))?;
+            let sync = self.shared.options.durability == Durability::Sync;
+            self.tip.write(&mut self.bytes, sync)?;
+            self.bytes.shrink_to(MAX_GROUP_BYTES);
+            if sync {
+                self.durable = self.tip.end();
+            }
         }
-        if (self.shared.options.durability == Durability::Sync && !self.bytes.is_empty()) || closing {
-            self.file.sync_data()?;
-            self.durable = self.end.plus(self.bytes.len());
+        if closing {
+            self.tip.seal()?;
+            self.durable = self.tip.end();
         }
-        self.end = self.end.plus(self.bytes.len());
-        self.bytes.clear();
-        self.bytes.shrink_to(MAX_GROUP_BYTES);
         Ok(())
     }
 
@@ -414,7 +411,7 @@ impl Writer {
             }
         }
         self.holds.clear();
-        self.shared.add_work(work, self.end);
+        self.shared.add_work(work, self.tip.end());
         for answer in answers {
             answer.send();
         }

@@ -11,6 +11,7 @@ use crate::testing::{Tested, append, assert_reads, create, id, new_log, owner, r
 use crate::types::{LogId, Seq, UnixMillis};
 
 mod inspect;
+mod killed;
 mod model;
 mod space;
 
