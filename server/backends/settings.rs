@@ -115,8 +115,10 @@ impl BaseUrl {
     }
 
     /// The address of `path`, for example `models`, below this one.
-    pub fn join(&self, path: &str) -> String {
-        format!("{}/{path}", self.0.as_str().trim_end_matches('/'))
+    pub fn join(&self, path: &str) -> Url {
+        let mut joined = self.0.clone();
+        joined.set_path(&format!("{}/{path}", self.0.path().trim_end_matches('/')));
+        joined
     }
 }
 

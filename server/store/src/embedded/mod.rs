@@ -27,6 +27,7 @@ mod keys;
 mod log;
 mod newest;
 mod open;
+mod pace;
 mod read;
 mod replay;
 mod reply;

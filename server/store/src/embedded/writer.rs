@@ -1,8 +1,8 @@
 //! The writer: the one thread that changes logs and records.
 //!
 //! It takes every command that is pending, checks each against what the commands before it left, and writes them as one group:
-//! one `write`, one `fdatasync`, no timer (D-36). Only then are the changes shown and the commands answered, refusals included:
-//! a refusal may rest on a change that is not durable yet. It never reads the disk.
+//! one `write`, one `fdatasync` (D-36), as far apart as [`pace`](super::pace) says. Only then are the changes shown and the commands
+//! answered, refusals included: a refusal may rest on a change that is not durable yet. It never reads the disk.
 
 use std::io;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::account::Hold;
 use super::change::{self, Change, Durability, Origin, Payload, Purge};
 use super::frame::{self, Lsn};
 use super::log::{Extent, LogState, OriginAt, Pin, Rewritten, Stored};
+use super::pace::Pace;
 use super::reply::Answer;
 pub(crate) use super::reply::Reply;
 use super::rewrite::PutSpans;
@@ -24,7 +25,7 @@ use super::standing::Standing;
 use super::tip::Tip;
 use crate::api::{self, Appended, Version, WriteError};
 use crate::memory::check_append;
-use crate::types::{Head, Seq};
+use crate::types::{Head, LogId, Seq};
 
 /// A group takes no further command when it has this many bytes.
 const MAX_GROUP_BYTES: usize = 8 << 20;
@@ -63,6 +64,16 @@ pub(crate) enum Command {
     Close {
         reply: oneshot::Sender<()>,
     },
+}
+
+impl Command {
+    /// The log that it makes or adds to.
+    fn log(&self) -> Option<LogId> {
+        match self {
+            Self::Create { pin, .. } | Self::Append { pin, .. } => Some(pin.id),
+            _ => None,
+        }
+    }
 }
 
 /// A log to be made: its payloads are where they shall lie.
@@ -120,6 +131,7 @@ pub(crate) enum Effect {
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     tip: Tip,
+    pace: Pace,
     durable: Lsn,
     bytes: Vec<u8>,
     group: Vec<Staged>,
@@ -132,10 +144,11 @@ pub(crate) struct Writer {
 impl Writer {
     /// Continues the log at `tip`, up to where it is durable.
     pub(crate) fn new(shared: Arc<Shared>, tip: Tip) -> Self {
-        let durable = tip.end();
+        let (durable, durability) = (tip.end(), shared.options.durability);
         Self {
             shared,
             tip,
+            pace: Pace::of(durability),
             durable,
             bytes: Vec::new(),
             group: Vec::new(),
@@ -151,6 +164,7 @@ impl Writer {
                 self.shared.poison(&format!("cannot begin a new segment: {error}"));
                 return;
             }
+            self.pace.hold(first.log());
             let mut closing = self.stage(first);
             while closing.is_none()
                 && self.bytes.len() < MAX_GROUP_BYTES
@@ -159,6 +173,7 @@ impl Writer {
             {
                 closing = self.stage(command);
             }
+            self.pace.begin(Instant::now(), only_log(&self.group));
             if let Err(error) = self.commit(closing.is_some()) {
                 self.shared.poison(&format!("cannot write to the log: {error}"));
                 return;
@@ -419,6 +434,14 @@ impl Writer {
 }
 
 pub(crate) const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a frame of the log");
+
+/// The log that is alone in a group.
+fn only_log(group: &[Staged]) -> Option<LogId> {
+    match group {
+        [Staged::Log(staged)] => Some(staged.pin.id),
+        _ => None,
+    }
+}
 
 /// Counts new entries against the caps; returns the last seq, and the watermark if entries had to go.
 fn retain(state: &mut LogState, caps: &api::Caps, first: Seq, entries: &[Payload]) -> (Seq, Option<Seq>) {
