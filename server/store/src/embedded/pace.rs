@@ -2,14 +2,13 @@
 //!
 //! It owns the only wait before a group. A sync takes a tenth of a millisecond: while many logs grow at once, groups that followed
 //! each other without a pause would hold an event or two, and each costs a sync and wakes threads that have next to nothing to do.
-//! A log that is written alone never waits.
+//! Who writes alone never waits, however fast.
 
 use std::time::{Duration, Instant};
 
 use super::change::Durability;
-use crate::types::LogId;
 
-/// How long after the one before a group begins while several logs grow.
+/// How long after the one before a group begins while there is a crowd.
 const SPACING: Duration = Duration::from_micros(500);
 
 /// The spacing, and what is known of the group before.
@@ -17,8 +16,7 @@ const SPACING: Duration = Duration::from_micros(500);
 pub(crate) struct Pace {
     spacing: Duration,
     begun: Option<Instant>,
-    /// The log that alone was in it.
-    alone: Option<LogId>,
+    crowded: bool,
 }
 
 impl Pace {
@@ -28,27 +26,29 @@ impl Pace {
             Durability::Sync => SPACING,
             Durability::Os => Duration::ZERO,
         };
-        Self { spacing, begun: None, alone: None }
+        Self { spacing, begun: None, crowded: false }
     }
 
-    /// Waits for others before a group begins with a change of this log; absent = the change is of none, and does not wait.
-    pub(crate) fn hold(&self, log: Option<LogId>) {
-        let wait = log.map_or(Duration::ZERO, |log| self.wait(log, Instant::now()));
+    /// Begins a group, of which the first command is here: waits for others, if there is a crowd.
+    pub(crate) fn begin(&mut self) {
+        let wait = self.wait(Instant::now());
         if !wait.is_zero() {
             std::thread::sleep(wait);
         }
+        self.begun = Some(Instant::now());
     }
 
-    fn wait(&self, log: LogId, now: Instant) -> Duration {
+    fn wait(&self, now: Instant) -> Duration {
         match self.begun {
-            Some(begun) if self.alone != Some(log) => self.spacing.saturating_sub(now.duration_since(begun)),
+            Some(begun) if self.crowded => self.spacing.saturating_sub(now.duration_since(begun)),
             _ => Duration::ZERO,
         }
     }
 
-    /// Takes note of a group; `alone` is the log that nothing else was written with.
-    pub(crate) fn begin(&mut self, now: Instant, alone: Option<LogId>) {
-        (self.begun, self.alone) = (Some(now), alone);
+    /// Ends a group of so many commands, before they are answered. Who alone has a command under way cannot send another one
+    /// meanwhile: if one waits, there is a crowd.
+    pub(crate) fn end(&mut self, commands: usize, another_waits: bool) {
+        self.crowded = commands > 1 || another_waits;
     }
 }
 
@@ -56,35 +56,37 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const ONE: LogId = LogId::from_bytes([1; 16]);
-    const OTHER: LogId = LogId::from_bytes([2; 16]);
-
-    #[test]
-    fn a_log_that_is_written_alone_never_waits() {
-        let now = Instant::now();
+    fn after(commands: usize, another_waits: bool) -> Pace {
         let mut pace = Pace::of(Durability::Sync);
-        assert_eq!(pace.wait(ONE, now), Duration::ZERO);
-        pace.begin(now, Some(ONE));
-        assert_eq!(pace.wait(ONE, now), Duration::ZERO);
-        assert_eq!(pace.wait(OTHER, now), SPACING);
+        pace.begin();
+        pace.end(commands, another_waits);
+        pace
     }
 
     #[test]
-    fn among_several_a_group_waits_for_what_is_left_of_the_spacing() {
-        let now = Instant::now();
-        let mut pace = Pace::of(Durability::Sync);
-        pace.begin(now, None);
-        assert_eq!(pace.wait(ONE, now + SPACING / 4), SPACING * 3 / 4);
-        for later in [SPACING, SPACING * 5] {
-            assert_eq!(pace.wait(ONE, now + later), Duration::ZERO);
+    fn who_writes_alone_never_waits() {
+        assert_eq!(Pace::of(Durability::Sync).wait(Instant::now()), Duration::ZERO);
+        assert_eq!(after(1, false).wait(Instant::now()), Duration::ZERO);
+    }
+
+    #[test]
+    fn in_a_crowd_a_group_waits_for_what_is_left_of_the_spacing() {
+        for mut pace in [after(2, false), after(1, true)] {
+            let begun = pace.begun.unwrap();
+            assert_eq!(pace.wait(begun + SPACING / 4), SPACING * 3 / 4);
+            for later in [SPACING, SPACING * 5] {
+                assert_eq!(pace.wait(begun + later), Duration::ZERO);
+            }
+            pace.begin();
+            assert!(pace.begun.unwrap() >= begun + SPACING);
         }
     }
 
     #[test]
     fn what_is_not_synced_never_waits() {
-        let now = Instant::now();
         let mut pace = Pace::of(Durability::Os);
-        pace.begin(now, None);
-        assert_eq!(pace.wait(ONE, now), Duration::ZERO);
+        pace.begin();
+        pace.end(9, true);
+        assert_eq!(pace.wait(pace.begun.unwrap()), Duration::ZERO);
     }
 }

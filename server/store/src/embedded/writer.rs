@@ -25,7 +25,7 @@ use super::standing::Standing;
 use super::tip::Tip;
 use crate::api::{self, Appended, Version, WriteError};
 use crate::memory::check_append;
-use crate::types::{Head, LogId, Seq};
+use crate::types::{Head, Seq};
 
 /// A group takes no further command when it has this many bytes.
 const MAX_GROUP_BYTES: usize = 8 << 20;
@@ -64,16 +64,6 @@ pub(crate) enum Command {
     Close {
         reply: oneshot::Sender<()>,
     },
-}
-
-impl Command {
-    /// The log that it makes or adds to.
-    fn log(&self) -> Option<LogId> {
-        match self {
-            Self::Create { pin, .. } | Self::Append { pin, .. } => Some(pin.id),
-            _ => None,
-        }
-    }
 }
 
 /// A log to be made: its payloads are where they shall lie.
@@ -164,7 +154,7 @@ impl Writer {
                 self.shared.poison(&format!("cannot begin a new segment: {error}"));
                 return;
             }
-            self.pace.hold(first.log());
+            self.pace.begin();
             let mut closing = self.stage(first);
             while closing.is_none()
                 && self.bytes.len() < MAX_GROUP_BYTES
@@ -173,11 +163,11 @@ impl Writer {
             {
                 closing = self.stage(command);
             }
-            self.pace.begin(Instant::now(), only_log(&self.group));
             if let Err(error) = self.commit(closing.is_some()) {
                 self.shared.poison(&format!("cannot write to the log: {error}"));
                 return;
             }
+            self.pace.end(self.group.len(), !commands.is_empty());
             self.publish();
             if let Some(reply) = closing {
                 self.shared.set_closed();
@@ -434,14 +424,6 @@ impl Writer {
 }
 
 pub(crate) const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a frame of the log");
-
-/// The log that is alone in a group.
-fn only_log(group: &[Staged]) -> Option<LogId> {
-    match group {
-        [Staged::Log(staged)] => Some(staged.pin.id),
-        _ => None,
-    }
-}
 
 /// Counts new entries against the caps; returns the last seq, and the watermark if entries had to go.
 fn retain(state: &mut LogState, caps: &api::Caps, first: Seq, entries: &[Payload]) -> (Seq, Option<Seq>) {

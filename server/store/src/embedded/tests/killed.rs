@@ -8,7 +8,8 @@ async fn killed() -> (Tested, tempfile::TempDir, tempfile::TempDir, LogId) {
     let (store, dir) = make(Caps::default(), Durability::Sync);
     let log = id();
     create(&store, log).await;
-    store.append(append(&store, log, 1, 100)).await.unwrap();
+    store.append(append(&store, log, 1, 50)).await.unwrap();
+    store.append(append(&store, log, 50, 100)).await.unwrap();
     let left = tempfile::tempdir().unwrap();
     copy_dir(&dir.path().join("log"), &left.path().join("log"));
     (store, dir, left, log)
@@ -46,12 +47,12 @@ async fn the_log_goes_on_where_the_zeros_begin_and_a_store_that_is_closed_has_no
 async fn zeros_are_neither_torn_nor_damaged() {
     let (_store, _dir, left, _) = killed().await;
     drop(reopen(left.path()));
-    let (path, whole, end) = tail(left.path());
+    let (path, whole, _) = tail(left.path());
     fs::write(&path, [&whole[..], &[0; 5000]].concat()).unwrap();
     let (checked, problems) = check(left.path());
     assert_eq!((checked.torn_bytes, problems), (0, vec![]));
     let lag = EmbeddedStore::stats(left.path()).unwrap().index.unwrap().lag_bytes;
-    assert_eq!(lag, 0, "nothing of the log lies behind byte {end}");
+    assert!(lag < 100, "the opening, and not the zeros: {lag}");
 }
 
 #[tokio::test]
