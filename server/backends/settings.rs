@@ -168,7 +168,7 @@ mod tests {
             ("http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1/models"),
             ("https://models.example", "https://models.example/models"),
         ] {
-            assert_eq!(base.parse::<BaseUrl>().unwrap().join("models"), models);
+            assert_eq!(base.parse::<BaseUrl>().unwrap().join("models").as_str(), models);
         }
     }
 

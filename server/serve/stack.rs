@@ -20,7 +20,7 @@ use super::gate::Gate;
 use super::origin::{Visitors, guard};
 use super::refusal::{Surface, no_such_method};
 use super::request_id::{RequestIds, assign};
-use super::{headers, identity, panics, query_ticket, quota};
+use super::{headers, identity, openapi, panics, query_ticket, quota};
 use crate::grpc::name_faults;
 
 /// What a page of another origin may read of a reply, besides what every page may.
@@ -76,8 +76,10 @@ pub fn rest(rest: Router, options: &Options) -> Router {
     outer(rest.layer((from_fn(forwarded::announce), from_fn(unknown_method))), options)
 }
 
-/// The layers before it is known who is calling. Layers that are added together cost a call less than one after the other.
+/// The layers before it is known who is calling, over the pages for which nobody need know it as well. Layers that are added
+/// together cost a call less than one after the other.
 fn outer(routes: Router, options: &Options) -> Router {
+    let routes = openapi::page().merge(routes);
     let routes = routes.layer((from_fn(panics::contain), from_fn(query_ticket::take)));
     let routes = with_cors(routes, &options.origins);
     let guarded = match &options.visitors {
