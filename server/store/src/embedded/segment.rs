@@ -3,8 +3,9 @@
 //! It owns their names, headers and order, and reading frames back by position. It must never know what a frame says.
 //!
 //! A file is named after the LSN of its first byte, in 20 digits. It begins with 32 bytes: `TIDEMARK`, the version of the format,
-//! the LSN again, and a CRC32C over these. Frames follow without gaps; the newest one may go on with zeros. Where segments have left the disk a [`stub`] stands for
-//! them, but for the oldest ones: so that a file that is missing is found out.
+//! the LSN again, and a CRC32C over these. Frames follow without gaps; the newest one may go on with zeros ([`tip`](super::tip)).
+//! Where segments have left the disk a [`stub`] stands for them, but for the oldest ones: so that a file that is missing is found
+//! out.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
