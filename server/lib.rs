@@ -21,6 +21,7 @@ pub mod grpc;
 pub mod json;
 pub mod limits;
 pub mod manage;
+pub mod oauth;
 pub mod operator;
 pub mod runs;
 pub mod serve;

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod arrows;
 #[cfg(test)]
+mod clients;
 mod disk;
 #[cfg(test)]
 mod errors;
