@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { Gateway, until } from "../../../tests/common/gateway.mjs";
+import { Gateway, until } from "../../../../tests/common/gateway.mjs";
 import { launch, Site } from "./support.mjs";
 
 /** How long the page is left alone offline, in milliseconds: long enough for the browser to try in vain. */

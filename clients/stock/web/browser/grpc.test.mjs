@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { Gateway } from "../../../tests/common/gateway.mjs";
+import { Gateway } from "../../../../tests/common/gateway.mjs";
 import { suite } from "../grpc/suite.mjs";
 import { launch, Site } from "./support.mjs";
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
-import { Gateway, until } from "../../../tests/common/gateway.mjs";
+import { Gateway, until } from "../../../../tests/common/gateway.mjs";
 import { launch, Site } from "./support.mjs";
 
 const SECRET = "0123456789abcdef0123456789abcdef";

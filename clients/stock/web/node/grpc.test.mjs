@@ -2,7 +2,7 @@
 
 import { after, before } from "node:test";
 
-import { Gateway } from "../../../tests/common/gateway.mjs";
+import { Gateway } from "../../../../tests/common/gateway.mjs";
 import * as flows from "../grpc/flows.js";
 import { suite } from "../grpc/suite.mjs";
 

@@ -5,8 +5,8 @@ import { once } from "node:events";
 import { request as send } from "node:http";
 import { after, before, test } from "node:test";
 
-import { Backend, finishes, says } from "../../../tests/common/backend.mjs";
-import { Gateway } from "../../../tests/common/gateway.mjs";
+import { Backend, finishes, says } from "../../../../tests/common/backend.mjs";
+import { Gateway } from "../../../../tests/common/gateway.mjs";
 
 const PAGE = "https://app.example";
 const STRANGER = "https://evil.example";
