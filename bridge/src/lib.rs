@@ -11,6 +11,7 @@ mod clients;
 mod create;
 mod error;
 mod fields;
+mod grants;
 mod keys;
 mod lists;
 mod models;

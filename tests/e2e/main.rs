@@ -34,6 +34,7 @@ mod limits;
 mod lockout;
 mod long;
 mod matrix;
+mod oauth;
 mod openapi;
 mod owners;
 mod rates;

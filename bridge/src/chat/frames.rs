@@ -200,7 +200,7 @@ mod tests {
     fn what_is_hidden_is_nothing_and_a_silence_is_a_heartbeat() {
         let mut frames = ChunkFrames::new(true, None);
         assert_eq!(frames.batch(&batch(vec![event(0, "created", "{}")])), "");
-        assert_eq!(frames.batch(&batch(Vec::new())), ": heartbeat\n\n");
+        assert_eq!(frames.batch(&batch(Vec::new())), ": heartbeat\n");
         assert_eq!(frames.end(), "data: [DONE]\n\n", "a reader that has everything");
     }
 

@@ -39,7 +39,7 @@ async fn create_streams_from_the_first_event() {
                     "200\ncache-control: no-cache\ncontent-type: text/event-stream; charset=utf-8\n\
                      x-accel-buffering: no\nx-tidemark-response-id: {ID}\n\n\
                      event: response.created\ndata: {{\"n\":0}}\n\nevent: response.in_progress\ndata: {{\"n\":1}}\n\n\
-                     : heartbeat\n\nevent: response.completed\ndata: {{\"n\":2}}\n\ndata: [DONE]\n\n"
+                     : heartbeat\nevent: response.completed\ndata: {{\"n\":2}}\n\ndata: [DONE]\n\n"
                 ),
                 "{way}",
             );
@@ -63,7 +63,7 @@ async fn resume_streams_from_the_position() {
                 "200\ncache-control: no-cache\ncontent-type: text/event-stream; charset=utf-8\n\
                  x-accel-buffering: no\nx-tidemark-response-id: {ID}\n\n\
                  event: response.created\ndata: {{\"n\":0}}\n\nevent: response.in_progress\ndata: {{\"n\":1}}\n\n\
-                 : heartbeat\n\nevent: response.completed\ndata: {{\"n\":2}}\n\ndata: [DONE]\n\n"
+                 : heartbeat\nevent: response.completed\ndata: {{\"n\":2}}\n\ndata: [DONE]\n\n"
             ),
             "{way}",
         );
@@ -87,7 +87,7 @@ async fn a_message_is_a_chunk() {
         chunks(&bridge, stream("")).await,
         [
             "event: response.created\ndata: {\"n\":0}\n\nevent: response.in_progress\ndata: {\"n\":1}\n\n",
-            ": heartbeat\n\n",
+            ": heartbeat\n",
             "event: response.completed\ndata: {\"n\":2}\n\n",
             DONE,
         ],
@@ -107,7 +107,7 @@ async fn event_ids_are_numbers_of_logged_events() {
         let expected = [
             "event: tidemark:gap\nid: 4\ndata: {\"type\":\"tidemark:gap\",\"sequence_number\":4,\"from\":5,\"to\":8}\n\n\
              event: a\nid: 9\ndata: {\"n\":9}\n\n",
-            ": heartbeat\n\n",
+            ": heartbeat\n",
             "event: error\nid: 9\ndata: {\"type\":\"error\",\"sequence_number\":9,\"code\":\"STREAM_FORBIDDEN\",\
              \"message\":\"what happened\",\"param\":null,\"error\":{\"message\":\"what happened\",\
              \"type\":\"permission_error\",\"param\":null,\"code\":\"STREAM_FORBIDDEN\"}}\n\ndata: [DONE]\n\n",
@@ -229,7 +229,7 @@ async fn a_reader_with_nothing_to_get_has_its_headers_soon() {
 
     let mut body = reply.into_body();
     let heartbeat = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    assert_eq!((heartbeat.as_ref(), start.elapsed().as_secs()), (b": heartbeat\n\n".as_slice(), 15));
+    assert_eq!((heartbeat.as_ref(), start.elapsed().as_secs()), (b": heartbeat\n".as_slice(), 15));
     drop(body);
     fake.until_open(0).await;
 }

@@ -15,6 +15,8 @@
 
 mod bundle;
 mod cuts;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod last;
 mod layers;
 mod live;

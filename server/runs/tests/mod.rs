@@ -4,7 +4,7 @@ mod chains;
 mod compaction;
 mod damage;
 mod ends;
-mod faulty;
+pub(crate) mod faulty;
 mod flight;
 mod flows;
 mod hostile;
