@@ -56,7 +56,8 @@ fn rates_of(batch: u64, effort: Effort) -> Vec<Row> {
     let behind = cpu(|outcome| outcome.cpu.behind).1;
     // What the callers of the plain file cost is the load: the same tasks, queue and answers.
     let on_ack_path = writer + (callers - load).max(0.0);
-    let us = |goal, file, store, aim| Row { goal: format!("{what}: {goal}"), unit: "µs/event", file, store, aim };
+    let us =
+        |goal, file, store, aim| Row { goal: format!("{what}: {goal}"), unit: "µs/event", file, store, aim };
     vec![
         Row {
             goal: format!("{what}: durable events"),

@@ -50,6 +50,6 @@ pub(crate) fn run(role: &str, arguments: &[String]) {
     match role {
         opening::WRITES => opening::write_until_killed(dir, number),
         memory::HOLDS => memory::hold_live(dir, number),
-        _ => panic!("no such role: {role}"),
+        _ => unreachable!("no such role: {role}"),
     }
 }

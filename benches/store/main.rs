@@ -51,8 +51,10 @@ struct Effort {
     time: Duration,
 }
 
-/// What can be measured by itself.
-const PARTS: [(&str, fn(Effort) -> Vec<Row>); 6] = [
+/// What can be measured by itself: its name, and how.
+type Part = (&'static str, fn(Effort) -> Vec<Row>);
+
+const PARTS: [Part; 6] = [
     ("appends", appends::rates),
     ("latency", appends::latencies),
     ("sustained", sustained::measure),

@@ -38,7 +38,13 @@ pub(crate) fn measure(_: Effort) -> Vec<Row> {
     });
     let mut holder = Role::start(HOLDS, dir.path(), LIVE);
     let (opened, live, highest) = (holder.number(), holder.number(), holder.number());
-    let row = |goal: &str, store, aim| Row { goal: format!("1 M stored: {goal}"), unit: "MB", file: None, store, aim };
+    let row = |goal: &str, store, aim| Row {
+        goal: format!("1 M stored: {goal}"),
+        unit: "MB",
+        file: None,
+        store,
+        aim,
+    };
     vec![
         row("memory once it is open", opened, Aim::None),
         row("memory with 5000 live × 50 events/s", live, Aim::AtMost(300.0)),

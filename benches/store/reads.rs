@@ -4,16 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tidemark_store::embedded::EmbeddedStore;
 use tidemark_store::{LogId, ReadLimit, Seq, Store};
 
-use crate::contender::{Contender, open_store};
+use crate::contender::{Contender, next_id, open_store};
 use crate::disk::make_cold;
 use crate::goal::{Aim, Row};
 use crate::load::{Load, Until};
 use crate::scratch::scratch;
 use crate::stats::{median, quantile};
-use crate::{Effort, block_on};
+use crate::threads::Cpu;
+use crate::{EVENT_BYTES, Effort, block_on};
 
 /// Responses that are replayed, and their events.
 const LONG: u64 = 200;
@@ -25,8 +27,10 @@ const SHORT: Load = Load { live: 10_000, rate: None, batch: 20, length: 20 };
 /// How far behind the end a reader comes back.
 const NEAR: u64 = 20;
 
-/// How many responses of a round are replayed.
-const REPLAYS: usize = 20;
+/// How many responses of a round are asked for their first events, each at another place, and how many are replayed: so few that
+/// one does not find what another has had read.
+const FIRSTS: usize = 50;
+const REPLAYS: usize = 5;
 
 pub(crate) fn measure(effort: Effort) -> Vec<Row> {
     let mut rows = vec![near_the_end(effort)];
@@ -44,13 +48,9 @@ fn near_the_end(effort: Effort) -> Row {
         let contender = Contender::Store(Arc::clone(&store));
         let mut ids = Vec::new();
         for _ in 0..1000 {
-            let id = crate::contender::next_id();
+            let (id, event) = (next_id(), Bytes::from(vec![b'x'; EVENT_BYTES]));
             contender.create(id).await;
-            for last in 0..2 * NEAR {
-                let event = vec![bytes::Bytes::from(vec![b'x'; crate::EVENT_BYTES])];
-                // They need not be durable one by one.
-                drop(store.submit(append(&store, id, last, event)).await.unwrap());
-            }
+            contender.append(id, 0, vec![event; 2 * NEAR as usize], false).await;
             ids.push(id);
         }
         let mut waits = Vec::new();
@@ -71,22 +71,18 @@ fn near_the_end(effort: Effort) -> Row {
     Row { goal, unit: "µs", file: None, store: quantile(waits, 0.99), aim: Aim::AtMost(50.0) }
 }
 
-fn append(store: &EmbeddedStore, id: LogId, last: u64, entries: Vec<bytes::Bytes>) -> tidemark_store::Append {
-    let (epoch, expected_last) = (store.epoch(), Seq::new(last));
-    tidemark_store::Append { id, epoch, expected_last, status: None, entries, close: None }
-}
-
 /// Ended responses whose events were appended `batch` at a time, all in turn.
 fn from_the_disk(batch: u64, effort: Effort) -> Vec<Row> {
     let dir = scratch();
     let ids = fill(dir.path(), batch);
-    let (mut firsts, mut cold, mut warm) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut firsts, mut cold, mut warm, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..effort.rounds {
-        firsts.extend(first_events(dir.path(), &ids));
-        let replayed = ids.iter().cycle().skip(round * REPLAYS).take(REPLAYS);
-        let (cold_rate, warm_rate) = replays(dir.path(), replayed.copied().collect());
-        cold.push(cold_rate);
-        warm.push(warm_rate);
+        let apart = |count: usize| ids.iter().skip(round % count).step_by(ids.len() / count).copied();
+        firsts.extend(first_events(dir.path(), apart(FIRSTS)));
+        let [first, again] = replays(dir.path(), &apart(REPLAYS).collect::<Vec<_>>());
+        cold.push(first.events as f64 / first.seconds);
+        warm.push(again.events as f64 / again.seconds);
+        cpu.push(again.cpu * 1e6 / again.events as f64);
     }
     let what = format!("{LONG} responses of {EVENTS} events, appended {batch} at a time");
     let row = |goal, unit, store, aim| Row { goal: format!("{what}: {goal}"), unit, file: None, store, aim };
@@ -95,6 +91,7 @@ fn from_the_disk(batch: u64, effort: Effort) -> Vec<Row> {
         row("cold first event p50", "ms", first(0.5), Aim::None),
         row("cold first event p99", "ms", first(0.99), Aim::AtMost(1.0)),
         row("warm replay", "1/s", median(warm), Aim::AtLeast(1e6)),
+        row("CPU of that", "µs/event", median(cpu), Aim::None),
         row("cold replay", "1/s", median(cold), Aim::AtLeast(200e3)),
     ]
 }
@@ -112,53 +109,59 @@ fn fill(dir: &Path, batch: u64) -> Vec<LogId> {
 }
 
 /// A store of which neither it nor the system has read anything but what an opening needs.
-async fn open_cold(dir: &Path) -> EmbeddedStore {
+fn open_cold(dir: &Path) -> EmbeddedStore {
     make_cold(dir);
     let store = open_store(dir);
     make_cold(dir);
     store
 }
 
-/// How long each of these responses takes to give its first events from the middle on, in milliseconds.
-fn first_events(dir: &Path, ids: &[LogId]) -> Vec<f64> {
+/// How long each of these responses takes to give its next events, in milliseconds: one from its start on, the next from a place
+/// further on.
+fn first_events(dir: &Path, ids: impl Iterator<Item = LogId>) -> Vec<f64> {
     block_on(async {
-        let store = open_cold(dir).await;
+        let store = open_cold(dir);
         let mut waits = Vec::new();
-        for id in ids {
+        for (number, id) in (0u64..).zip(ids) {
+            let after = Seq::new(number * EVENTS / FIRSTS as u64);
             let began = Instant::now();
-            let batch = store.read(*id, Some(Seq::new(EVENTS / 2)), ReadLimit::default()).await.unwrap();
+            let batch = store.read(id, Some(after), ReadLimit::default()).await.unwrap();
             waits.push(began.elapsed().as_secs_f64() * 1e3);
-            assert_eq!(batch.entries.first().unwrap().seq, Seq::new(EVENTS / 2 + 1));
+            assert_eq!(batch.entries.first().unwrap().seq, after.next());
         }
         store.close().await;
         waits
     })
 }
 
-/// Events per second when responses are read from the start, one after the other: the first time, and the second time.
-fn replays(dir: &Path, ids: Vec<LogId>) -> (f64, f64) {
+/// What it took to read responses.
+#[derive(Clone, Copy, Debug, Default)]
+struct Replay {
+    events: u64,
+    seconds: f64,
+    cpu: f64,
+}
+
+/// Reads responses from the start, one after the other: the first time, and again.
+fn replays(dir: &Path, ids: &[LogId]) -> [Replay; 2] {
     block_on(async {
-        let store = open_cold(dir).await;
-        // What a reader does runs on the threads of the runtime, not on the one that waits here.
-        let reading = tokio::spawn(async move {
-            let mut rates = Vec::new();
-            for _ in 0..2 {
-                let began = Instant::now();
-                let mut events = 0;
-                for id in &ids {
-                    events += replay(&store, *id).await;
-                }
-                rates.push(events as f64 / began.elapsed().as_secs_f64());
+        let store = Arc::new(open_cold(dir));
+        let mut replays = [Replay::default(); 2];
+        for replay in &mut replays {
+            let (began, cpu) = (Instant::now(), Cpu::now());
+            for id in ids {
+                // What a reader does runs on the threads of the runtime, not on the one that waits here.
+                replay.events += tokio::spawn(read_whole(Arc::clone(&store), *id)).await.unwrap();
             }
-            store.close().await;
-            (rates[0], rates[1])
-        });
-        reading.await.unwrap()
+            (replay.seconds, replay.cpu) = (began.elapsed().as_secs_f64(), Cpu::now().since(cpu).callers);
+        }
+        store.close().await;
+        replays
     })
 }
 
 /// Reads a response as a reader does: it follows the log, and takes a batch at a time.
-async fn replay(store: &EmbeddedStore, id: LogId) -> u64 {
+async fn read_whole(store: Arc<EmbeddedStore>, id: LogId) -> u64 {
     let (mut events, mut after) = (0, None);
     let _tail = store.tail(id).await.unwrap();
     loop {

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// The longest varint of a u64, in bytes.
-const MAX_VARINT_BYTES: u32 = 10;
+const MAX_VARINT_BYTES: usize = 10;
 
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -56,16 +56,16 @@ impl Reader {
     }
 
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
-        let mut value = 0u64;
-        for position in 0..MAX_VARINT_BYTES {
-            let byte = u64::from(self.byte()?);
-            let part = (byte & 0x7f).checked_shl(7 * position).unwrap_or(0);
-            value |= part;
-            if byte < 0x80 {
+        let (mut value, mut shift) = (0u64, 0);
+        for (at, byte) in self.rest.iter().take(MAX_VARINT_BYTES).enumerate() {
+            value |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if *byte < 0x80 {
+                self.rest.advance(at + 1);
                 return Ok(value);
             }
         }
-        Err(Malformed("varint too long"))
+        Err(Malformed(if self.rest.len() < MAX_VARINT_BYTES { "too short" } else { "varint too long" }))
     }
 
     pub(crate) fn signed(&mut self) -> Result<i64, Malformed> {
@@ -90,8 +90,9 @@ impl Reader {
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let bytes = self.take(N as u64)?;
-        <[u8; N]>::try_from(bytes.as_ref()).map_err(|_| Malformed("too short"))
+        let array = *self.rest.first_chunk::<N>().ok_or(Malformed("too short"))?;
+        self.rest.advance(N);
+        Ok(array)
     }
 
     pub(crate) fn end(&self) -> Result<(), Malformed> {

@@ -249,12 +249,9 @@ impl Index {
         let within = (from > Seq::FIRST)
             .then(|| self.db.range(keys::extent(id, Seq::FIRST)..=start.clone()).next_back())
             .flatten();
-        let start = match within {
-            Some(Ok((key, _))) => key.to_vec(),
-            Some(Err(_)) | None => start,
-        };
-        let range = self.db.range(start..=keys::extent(id, through));
-        range.map(|item| {
+        let rest = if within.is_some() { Bound::Excluded(start) } else { Bound::Included(start) };
+        let rest = self.db.range((rest, Bound::Included(keys::extent(id, through))));
+        within.into_iter().chain(rest).map(|item| {
             let (key, value) = item?;
             let extents = keys::decode_extents(&key, &value)?;
             Ok((key, extents))

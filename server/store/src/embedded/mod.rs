@@ -20,6 +20,7 @@ mod cleaner;
 mod codec;
 mod copier;
 mod frame;
+mod frames;
 mod index;
 mod indexer;
 mod inspect;
