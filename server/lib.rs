@@ -13,6 +13,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
+#[cfg(test)]
+mod fixtures;
 pub mod grpc;
 pub mod json;
 pub mod limits;

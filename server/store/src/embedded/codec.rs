@@ -56,16 +56,28 @@ impl Reader {
     }
 
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
-        let (mut value, mut shift) = (0u64, 0);
-        for (at, byte) in self.rest.iter().take(MAX_VARINT_BYTES).enumerate() {
-            value |= u64::from(byte & 0x7f) << shift;
-            shift += 7;
+        let mut value = 0u64;
+        for (position, byte) in self.rest.iter().take(MAX_VARINT_BYTES).enumerate() {
+            let (part, shift) = (u64::from(byte & 0x7f), 7 * position);
+            if part << shift >> shift != part {
+                break;
+            }
+            value |= part << shift;
             if *byte < 0x80 {
-                self.rest.advance(at + 1);
+                self.rest.advance(position + 1);
                 return Ok(value);
             }
         }
         Err(Malformed(if self.rest.len() < MAX_VARINT_BYTES { "too short" } else { "varint too long" }))
+    }
+
+    /// A byte that says yes or no.
+    pub(crate) fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed("neither yes nor no")),
+        }
     }
 
     pub(crate) fn signed(&mut self) -> Result<i64, Malformed> {
@@ -106,6 +118,15 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_varint_of_more_than_64_bits_is_refused() {
+        let bytes = |last: u8| [&[0xff; 9][..], &[last]].concat();
+        assert_eq!(Reader::new(bytes(1).into()).varint(), Ok(u64::MAX));
+        for last in [2, 3, 0x7f, 0x81] {
+            assert!(Reader::new(bytes(last).into()).varint().is_err(), "{last}");
+        }
+    }
+
     proptest! {
         #[test]
         fn parts_read_back_as_written(numbers: Vec<u64>, text: Vec<u8>, option: Option<u32>, signed: i64) {
@@ -124,6 +145,16 @@ mod tests {
             prop_assert_eq!(reader.option(), Ok(option.map(u64::from)));
             prop_assert_eq!(reader.signed(), Ok(signed));
             prop_assert_eq!(reader.end(), Ok(()));
+        }
+
+        #[test]
+        fn a_varint_is_one_of_64_bits_or_none(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+            let mut reader = Reader::new(bytes.into());
+            if let Ok(value) = reader.varint() {
+                let mut out = Vec::new();
+                put_varint(&mut out, value);
+                prop_assert_eq!(Reader::new(out.into()).varint(), Ok(value));
+            }
         }
 
         #[test]
