@@ -58,7 +58,7 @@ fn near_the_end(effort: Effort) -> Row {
             for id in &ids {
                 let began = Instant::now();
                 let tail = store.tail(*id).await.unwrap();
-                let batch = store.read(*id, Some(Seq::new(NEAR)), ReadLimit::default()).await.unwrap();
+                let batch = store.read(*id, Some(Seq::new(NEAR)), ReadLimit::FIRST).await.unwrap();
                 waits.push(began.elapsed().as_secs_f64() * 1e6);
                 assert_eq!(batch.entries.first().unwrap().seq, Seq::new(NEAR + 1));
                 drop(tail);
@@ -125,7 +125,7 @@ fn first_events(dir: &Path, ids: impl Iterator<Item = LogId>) -> Vec<f64> {
         for (number, id) in (0u64..).zip(ids) {
             let after = Seq::new(number * EVENTS / FIRSTS as u64);
             let began = Instant::now();
-            let batch = store.read(id, Some(after), ReadLimit::default()).await.unwrap();
+            let batch = store.read(id, Some(after), ReadLimit::FIRST).await.unwrap();
             waits.push(began.elapsed().as_secs_f64() * 1e3);
             assert_eq!(batch.entries.first().unwrap().seq, after.next());
         }
@@ -162,11 +162,12 @@ fn replays(dir: &Path, ids: &[LogId]) -> [Replay; 2] {
 
 /// Reads a response as a reader does: it follows the log, and takes a batch at a time.
 async fn read_whole(store: Arc<EmbeddedStore>, id: LogId) -> u64 {
-    let (mut events, mut after) = (0, None);
+    let (mut events, mut after, mut limit) = (0, None, ReadLimit::FIRST);
     let _tail = store.tail(id).await.unwrap();
     loop {
-        let batch = store.read(id, after, ReadLimit::default()).await.unwrap();
+        let batch = store.read(id, after, limit).await.unwrap();
         let Some(last) = batch.entries.last() else { break };
+        limit = ReadLimit::default();
         (events, after) = (events + batch.entries.len() as u64, Some(last.seq));
     }
     assert!(events >= EVENTS, "{events} events");

@@ -71,6 +71,8 @@ pub struct Reader {
     position: Position,
     /// What was committed when the reader had everything; there is nothing to read before that moves.
     drained: Option<Seq>,
+    /// Whether anything was delivered.
+    begun: bool,
     on_gap: OnGap,
     gap: Option<Gap>,
     heartbeat: Alarm,
@@ -98,6 +100,7 @@ impl Reader {
             // Whoever has nothing has nothing.
             position: Position { after, exact: after.is_none() },
             drained: None,
+            begun: false,
             on_gap,
             gap: None,
             heartbeat: Alarm::new(Instant::now() + HEARTBEAT),
@@ -155,7 +158,8 @@ impl Reader {
             {
                 return Ok(Some(heartbeat));
             }
-            let read = self.shared.store.read(self.id.log(), self.position.after, ReadLimit::default()).await;
+            let limit = if self.begun { ReadLimit::default() } else { ReadLimit::FIRST };
+            let read = self.shared.store.read(self.id.log(), self.position.after, limit).await;
             let (batch, events) = match read.and_then(|batch| Ok((self.events(&batch)?, batch))) {
                 Ok((events, batch)) => (batch, events),
                 Err(ReadError::Lost(lost)) => {
@@ -166,6 +170,7 @@ impl Reader {
             };
             let committed = batch.frontier.committed;
             if let Some(last) = batch.entries.last() {
+                self.begun = true;
                 self.ended = batch.frontier.closed && last.seq == committed;
                 self.position = Position { after: Some(last.seq), exact: true };
                 self.drained = (last.seq == committed).then_some(committed);

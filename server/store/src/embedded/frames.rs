@@ -21,7 +21,7 @@ const MAX_GAP_BYTES: u64 = 4 << 10;
 /// Frames are read as one up to this many bytes.
 const MAX_RUN_BYTES: u64 = 256 << 10;
 
-/// The system is asked for at most this many runs of frames at once.
+/// The system is asked for at most this many runs of frames at once: each takes a call.
 const MAX_ASKED: usize = 128;
 
 /// Goes through the frames of extents, in their order.
@@ -33,7 +33,9 @@ pub(crate) struct Frames<'a> {
     /// What was read, and where in the log it lies.
     read: Vec<u8>,
     read_at: Lsn,
-    /// How many of the extents that are left the system was asked for.
+    /// How many runs the system is asked for at once.
+    ahead: usize,
+    /// How many of the extents that are left it was asked for.
     asked: usize,
 }
 
@@ -63,8 +65,10 @@ impl<'a> Run<'a> {
 }
 
 impl<'a> Frames<'a> {
-    pub(crate) fn of(segments: &'a Segments, extents: &'a [Extent]) -> Self {
-        Self { segments, extents, read: Vec::new(), read_at: Lsn(0), asked: 0 }
+    /// The frames of these extents, of which `wanted` are likely to be read.
+    pub(crate) fn of(segments: &'a Segments, extents: &'a [Extent], wanted: usize) -> Self {
+        let ahead = wanted.saturating_mul(2).min(MAX_ASKED);
+        Self { segments, extents, read: Vec::new(), read_at: Lsn(0), ahead, asked: 0 }
     }
 
     /// The next frame. An error of kind `NotFound` says that its segment has left the disk. Blocks.
@@ -116,7 +120,7 @@ impl<'a> Frames<'a> {
     /// Has the system fetch the next runs, all at the same time; returns how many extents they have.
     fn ask(&self) -> io::Result<usize> {
         let mut rest = self.extents;
-        for _ in 0..MAX_ASKED {
+        for _ in 0..self.ahead {
             let Some(next) = rest.first() else { break };
             let held = self.segments.hold(next.lsn)?;
             let Some(run) = Run::first_of(rest, held.end) else { break };

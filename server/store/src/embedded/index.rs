@@ -100,21 +100,21 @@ impl Index {
         Ok(Some(state))
     }
 
-    /// Writes the head of a log and what finds it; the head comes last, so that a head says that the rest is there.
-    pub(crate) fn put_head(&self, id: LogId, stored: &Stored) -> Result<Option<Stored>> {
+    /// Writes the head of a log and what finds it, where `before` was; the head comes last, so that a head says that the rest is
+    /// there.
+    pub(crate) fn put_head(&self, id: LogId, before: Option<&Stored>, stored: &Stored) -> Result<()> {
         let head = &stored.head;
-        let before = self.head(id)?;
         if before.is_none() {
             self.db.insert(keys::owner(&head.owner, id), &[])?;
         }
         if before.is_none() && !head.frontier.closed {
             self.db.insert(keys::open(id), &[])?;
         }
-        let was_open = before.as_ref().is_none_or(|before| !before.head.frontier.closed);
+        let was_open = before.is_none_or(|before| !before.head.frontier.closed);
         if head.frontier.closed && was_open {
             self.db.remove(keys::open(id))?;
         }
-        let (due_before, due) = (before.as_ref().and_then(|before| before.head.due_at()), head.due_at());
+        let (due_before, due) = (before.and_then(|before| before.head.due_at()), head.due_at());
         if let Some(at) = due_before.filter(|_| due_before != due) {
             self.db.remove(keys::due(at, id))?;
         }
@@ -122,7 +122,7 @@ impl Index {
             self.db.insert(keys::due(at, id), &[])?;
         }
         self.db.insert(keys::head(id), keys::encode_head(stored))?;
-        Ok(before)
+        Ok(())
     }
 
     /// Adds frames to a log's extents; returns the frames of the last record if it is not full.

@@ -137,7 +137,7 @@ fn read_segments(
     let mut budget = Budget::new(limit);
     let mut entries = Vec::new();
     let extents = extents(shared, log, from, limit).map_err(|error| Fault::broken(&error))?;
-    let mut frames = Frames::of(&shared.segments, &extents);
+    let mut frames = Frames::of(&shared.segments, &extents, limit.entries);
     while let Some(frame) = frames.next() {
         let (extent, frame) = frame.map_err(|error| Fault::of_io(&error))?;
         for entry in entries_in(&frame, log.id, extent)? {

@@ -118,18 +118,17 @@ impl Work {
 impl Shared {
     pub(crate) fn new(
         options: Options,
-        opened: Covered,
-        previous: Durability,
+        covered: Covered,
         index: Index,
         segments: Segments,
         blobs: Blobs,
         space: Space,
     ) -> Self {
-        let backlog = Backlog { through: opened.lsn, covered: opened.lsn, ..Backlog::default() };
+        let backlog = Backlog { through: covered.lsn, covered: covered.lsn, ..Backlog::default() };
         Self {
             options,
-            epoch: opened.epoch,
-            previous,
+            epoch: covered.epoch,
+            previous: covered.durability,
             logs: Logs::new(),
             accounts: Accounts::new(options.quotas),
             index,
@@ -141,6 +140,13 @@ impl Shared {
             backlog: Mutex::new(backlog),
             changed: Condvar::new(),
         }
+    }
+
+    /// Begins the epoch that follows the last opening.
+    pub(crate) fn begin_epoch(&mut self, before: Covered) {
+        self.epoch = before.epoch + 1;
+        self.previous = before.durability;
+        self.blobs.begin_epoch(self.epoch);
     }
 
     /// Fails every later write (D-24). The first reason stays.
