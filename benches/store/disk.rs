@@ -15,7 +15,8 @@ pub(crate) fn make_cold(dir: &Path) {
     }
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+/// All files in `dir` and below it.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

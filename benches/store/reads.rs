@@ -1,5 +1,7 @@
 //! What it takes to read a response: near its end, from the start, with and without the system knowing its files.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +11,7 @@ use tidemark_store::embedded::EmbeddedStore;
 use tidemark_store::{LogId, ReadLimit, Seq, Store};
 
 use crate::contender::{Contender, next_id, open_store};
-use crate::disk::make_cold;
+use crate::disk::{files, make_cold};
 use crate::goal::{Aim, Row};
 use crate::load::{Load, Until};
 use crate::scratch::scratch;
@@ -76,8 +78,14 @@ fn from_the_disk(batch: u64, effort: Effort) -> Vec<Row> {
     let dir = scratch();
     let ids = fill(dir.path(), batch);
     let (mut firsts, mut cold, mut warm, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut plain_firsts, mut plain_cold, mut plain_warm) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..effort.rounds {
         let apart = |count: usize| ids.iter().skip(round % count).step_by(ids.len() / count).copied();
+        make_cold(dir.path());
+        let waits = plain_reads(dir.path(), batch);
+        plain_cold.push(batch as f64 * 1e3 / mean(&waits));
+        plain_firsts.extend(waits);
+        plain_warm.push(batch as f64 * 1e3 / mean(&plain_reads(dir.path(), batch)));
         firsts.extend(first_events(dir.path(), apart(FIRSTS)));
         let [first, again] = replays(dir.path(), &apart(REPLAYS).collect::<Vec<_>>());
         cold.push(first.events as f64 / first.seconds);
@@ -85,15 +93,39 @@ fn from_the_disk(batch: u64, effort: Effort) -> Vec<Row> {
         cpu.push(again.cpu * 1e6 / again.events as f64);
     }
     let what = format!("{LONG} responses of {EVENTS} events, appended {batch} at a time");
-    let row = |goal, unit, store, aim| Row { goal: format!("{what}: {goal}"), unit, file: None, store, aim };
-    let first = |part| quantile(firsts.iter().copied(), part);
+    let row = |goal, unit, file, store, aim| Row { goal: format!("{what}: {goal}"), unit, file, store, aim };
+    let first = |waits: &[f64], part| quantile(waits.iter().copied(), part);
+    let firsts = |part| (Some(first(&plain_firsts, part)), first(&firsts, part));
+    let (p50, p99) = (firsts(0.5), firsts(0.99));
     vec![
-        row("cold first event p50", "ms", first(0.5), Aim::None),
-        row("cold first event p99", "ms", first(0.99), Aim::AtMost(1.0)),
-        row("warm replay", "1/s", median(warm), Aim::AtLeast(1e6)),
-        row("CPU of that", "µs/event", median(cpu), Aim::None),
-        row("cold replay", "1/s", median(cold), Aim::AtLeast(200e3)),
+        row("cold first event p50", "ms", p50.0, p50.1, Aim::None),
+        row("cold first event p99", "ms", p99.0, p99.1, Aim::AtMost(1.0)),
+        row("warm replay", "1/s", Some(median(plain_warm)), median(warm), Aim::AtLeast(1e6)),
+        row("CPU of that", "µs/event", None, median(cpu), Aim::None),
+        row("cold replay", "1/s", Some(median(plain_cold)), median(cold), Aim::AtLeast(200e3)),
     ]
+}
+
+/// How long plain reads of the log take, in milliseconds: one for each append of a response, where these would lie, one after the
+/// other, by nobody who knows what lies there.
+fn plain_reads(dir: &Path, batch: u64) -> Vec<f64> {
+    let bytes = (EVENT_BYTES as u64 * batch) as usize;
+    let apart = LONG * EVENT_BYTES as u64 * batch;
+    let (mut waits, mut read) = (Vec::new(), vec![0; bytes]);
+    for path in files(&dir.join("log")) {
+        let file = File::open(path).unwrap();
+        let length = file.metadata().unwrap().len();
+        for at in (0..length.saturating_sub(bytes as u64)).step_by(apart as usize) {
+            let began = Instant::now();
+            file.read_exact_at(&mut read, at).unwrap();
+            waits.push(began.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    waits
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 fn fill(dir: &Path, batch: u64) -> Vec<LogId> {
