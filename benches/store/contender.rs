@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidemark_store::embedded::{EmbeddedStore, Options};
+use tidemark_store::embedded::{Durability, EmbeddedStore, Options};
 use tidemark_store::{Append, Caps, Close, LogId, NewLog, Owner, Seq, Store, UnixMillis};
 
 use crate::plain_file::PlainFile;
@@ -20,7 +20,11 @@ pub(crate) enum Contender {
 
 /// Opens the store in `dir`, as durable as a gateway has it.
 pub(crate) fn open_store(dir: &Path) -> EmbeddedStore {
-    EmbeddedStore::open(dir, Options { caps: CAPS, ..Options::default() }).unwrap()
+    open_with(dir, Durability::Sync)
+}
+
+fn open_with(dir: &Path, durability: Durability) -> EmbeddedStore {
+    EmbeddedStore::open(dir, Options { caps: CAPS, durability, ..Options::default() }).unwrap()
 }
 
 impl Contender {
@@ -30,6 +34,11 @@ impl Contender {
 
     pub(crate) fn store(dir: &Path) -> Self {
         Self::Store(Arc::new(open_store(dir)))
+    }
+
+    /// A store that does not wait for the disk.
+    pub(crate) fn store_os(dir: &Path) -> Self {
+        Self::Store(Arc::new(open_with(dir, Durability::Os)))
     }
 
     /// Makes a response with its first event. A file has none.

@@ -41,6 +41,9 @@ pub(crate) const HEADER_BYTES: usize = 20;
 /// The largest payload of a frame, in bytes.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = (1 << 24) - 1;
 
+/// The longest frame, in bytes.
+pub(crate) const MAX_BYTES: u64 = (HEADER_BYTES + MAX_PAYLOAD_BYTES) as u64;
+
 /// A frame that was read and checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {

@@ -118,10 +118,13 @@ impl<'a> Frames<'a> {
     /// Reads the next run.
     fn fill(&mut self) -> io::Result<()> {
         let Some(first) = self.extents.first() else { return Ok(()) };
+        if first.length > frame::MAX_BYTES {
+            return Err(frame::damaged(first.lsn));
+        }
         let held = self.segments.hold(first.lsn)?;
         let Some(run) = Run::first_of(self.extents, held.end) else { return Ok(()) };
         self.read.clear();
-        self.read.resize(usize::try_from(run.bytes).unwrap_or(usize::MAX), 0);
+        self.read.resize(usize::try_from(run.bytes).unwrap_or_default(), 0);
         self.read_at = run.begin;
         let offset = run.begin.since(held.base);
         let buffer = &mut [IoSliceMut::new(&mut self.read)];
@@ -220,6 +223,8 @@ mod tests {
         assert_eq!(found[1], Err(io::ErrorKind::InvalidData));
         let short = Extent { length: 1 << 20, ..extents[2] };
         assert_eq!(read(&segments, &[short]), [Err(io::ErrorKind::UnexpectedEof)]);
+        let endless = Extent { length: u64::MAX, ..extents[2] };
+        assert_eq!(read(&segments, &[endless]), [Err(io::ErrorKind::InvalidData)]);
         let none = Segments::new(dir.path().to_owned(), &[]);
         assert_eq!(read(&none, &extents), [Err(io::ErrorKind::NotFound)]);
     }
