@@ -23,13 +23,23 @@ fmt:
 serve *flags:
     cargo run --release -- {{flags}}
 
-# Runs one part of the tests: rust, contract, sdk, grpc, web or browser.
+# Runs one part of the tests; `tests/run help` names them.
 part name:
     tests/run {{name}}
 
 # Makes the contract of now that of the last release; part of every release.
 baseline:
     tests/run baseline
+
+# Kills the gateway in mid-stream so many times, and cuts the power of its disk (root) as often.
+crash rounds:
+    TIDEMARK_ROUNDS={{rounds}} cargo test --test crash -- --nocapture
+powercut rounds:
+    TIDEMARK_ROUNDS={{rounds}} cargo test --test powercut -- --nocapture
+
+# Runs every fuzz target for so many seconds.
+fuzz seconds:
+    tests/fuzz {{seconds}}
 
 # Checks licenses, bans and sources, where cargo-deny is installed.
 deny:

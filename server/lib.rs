@@ -15,10 +15,13 @@ pub mod config;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod grpc;
 pub mod json;
 pub mod limits;
 pub mod manage;
+pub mod oauth;
 pub mod operator;
 pub mod runs;
 pub mod serve;

@@ -11,6 +11,7 @@ mod clients;
 mod create;
 mod error;
 mod fields;
+mod grants;
 mod keys;
 mod lists;
 mod models;
@@ -20,6 +21,7 @@ mod repeat;
 mod responses;
 mod router;
 mod sse;
+mod stages;
 mod tickets;
 
 pub use clients::{Clients, Transport};
@@ -27,3 +29,4 @@ pub use error::error_reply;
 pub use router::{
     BodyLimitTooLarge, DEFAULT_BODY_LIMIT, MAX_BODY_LIMIT, Options, ROUTES, Route, VERSION, router,
 };
+pub use stages::Framing;

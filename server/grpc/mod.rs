@@ -4,6 +4,7 @@
 //! never decide anything: who may do what, and what happens then, is decided before and behind it.
 
 mod codec;
+mod grants;
 mod guarded;
 mod keys;
 mod message;
@@ -16,7 +17,9 @@ mod tests;
 mod ticket;
 
 pub use codec::name_faults;
+pub use grants::ConnectedApps;
 pub use keys::Keys;
+pub use message::events;
 pub use models::Models;
 pub use responses::Responses;
 pub use routes::{SERVICES, Services, contract, keys, methods, routes};

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::grpc::guarded::Guarded;
 use crate::grpc::status::status;
 use crate::grpc::{message, principal, ticket};
-use crate::runs::{self, Delivery, InputQuery, ResponseId, Runs, Wanted};
+use crate::runs::{self, Delivery, InputQuery, ListQuery, ResponseId, Runs, Wanted};
 
 /// The service over the responses of this process.
 #[derive(Clone, Debug)]
@@ -157,12 +157,9 @@ impl ResponsesService for Responses {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let principal = principal(&request)?;
-        let ListRequest { page_size, page_token, api } = request.get_ref();
-        let page = self
-            .runs
-            .list(&principal, api_of(*api)?, *page_size, page_token)
-            .await
-            .and_then(message::responses);
+        let ListRequest { page_size, page_token, api, after } = request.get_ref();
+        let query = ListQuery { api: api_of(*api)?, page_size: *page_size, page_token, after };
+        let page = self.runs.list(&principal, query).await.and_then(message::responses);
         self.answer(&principal, page).await
     }
 
@@ -171,12 +168,12 @@ impl ResponsesService for Responses {
         request: Request<ListInputItemsRequest>,
     ) -> Result<Response<ListInputItemsResponse>, Status> {
         let principal = principal(&request)?;
-        let ListInputItemsRequest { id, page_size, order, after } = request.get_ref();
+        let ListInputItemsRequest { id, page_size, order, after, api } = request.get_ref();
         let order = match choice::<Order>(*order, "order")? {
             Order::Asc => runs::Order::Ascending,
             Order::Desc | Order::Unspecified => runs::Order::Descending,
         };
-        let query = InputQuery { page_size: *page_size, order, after };
+        let query = InputQuery { api: api_of(*api)?, page_size: *page_size, order, after };
         let page = self.runs.input_items(&principal, id, query).await.map(message::input_items);
         self.answer(&principal, page).await
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use tidemark_proto::v1::ErrorCode;
 
@@ -14,7 +14,7 @@ use crate::auth::Principal;
 use crate::backends::Api;
 use crate::error::Error;
 use crate::json::{compact, raw};
-use crate::runs::document::Link;
+use crate::runs::document::{Link, api_of};
 use crate::runs::faults;
 use crate::runs::handle::{Runs, Wanted};
 use crate::runs::id::ResponseId;
@@ -45,6 +45,8 @@ pub enum Order {
 /// Which items to list.
 #[derive(Clone, Copy, Debug)]
 pub struct InputQuery<'a> {
+    /// Of a response of this API; absent = of any.
+    pub api: Option<Api>,
     /// The most items; 0 = 20, more than 100 = 100.
     pub page_size: u32,
     /// In which order.
@@ -74,7 +76,7 @@ pub struct InputItem {
 }
 
 impl Runs {
-    /// The input of a response, without that of the responses it continues.
+    /// The input of a response, without that of the responses it continues; the messages of a chat.
     ///
     /// # Errors
     /// `not_found`; `invalid_cursor` if no item has the id `after`.
@@ -84,15 +86,20 @@ impl Runs {
         id: &str,
         query: InputQuery<'_>,
     ) -> Result<InputPage, Error> {
-        let found = self.look_up(principal, Wanted::of(id, Some(Api::Responses))).await?;
+        let found = self.look_up(principal, Wanted::of(id, query.api)).await?;
+        let api = api_of(found.head.status);
         let document = self.0.store.document(found.id.log()).await;
         let document = document.map_err(|error| faults::of_read(found.id, error))?;
         let Link { items, .. } = serde_json::from_slice(&document).map_err(Error::internal)?;
-        page_of(identified(found.id, items)?, query)
+        page_of(identified(found.id, items)?, api, query)
     }
 }
 
-fn page_of(mut items: Vec<(String, Box<RawValue>)>, query: InputQuery<'_>) -> Result<InputPage, Error> {
+fn page_of(
+    mut items: Vec<(String, Box<RawValue>)>,
+    api: Api,
+    query: InputQuery<'_>,
+) -> Result<InputPage, Error> {
     if query.order == Order::Descending {
         items.reverse();
     }
@@ -104,7 +111,7 @@ fn page_of(mut items: Vec<(String, Box<RawValue>)>, query: InputQuery<'_>) -> Re
     let mut page = Page::new(page_size);
     let mut has_more = false;
     for (id, item) in items.into_iter().skip(begin) {
-        let json = if page.is_full() { None } else { Some(written_out(&id, &item)?) };
+        let json = if page.is_full() { None } else { Some(written_out(&id, &item, api)?) };
         has_more = json.is_none_or(|json| {
             let bytes = json.len();
             !page.push(InputItem { id, json }, bytes)
@@ -121,16 +128,8 @@ fn no_such_item() -> Error {
         .with_param("after")
 }
 
-/// The members of an item that its id is made of.
-#[derive(Deserialize)]
-struct Identity<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    r#type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    role: Option<&'a RawValue>,
-}
+/// The members of an item by name, values untouched.
+type Members = BTreeMap<String, Box<RawValue>>;
 
 /// The items with their ids. One that has none of its own, or that of an item before it, gets one made of the response's id and
 /// its place, so that every item can be named.
@@ -140,10 +139,13 @@ fn identified(
 ) -> Result<Vec<(String, Box<RawValue>)>, Error> {
     let mut taken = HashSet::new();
     let id_of = |(place, item): (usize, Box<RawValue>)| {
-        let identity: Identity<'_> = serde_json::from_str(item.get()).map_err(Error::internal)?;
-        let given = identity.id.and_then(text).filter(|id| !id.is_empty() && !taken.contains(id));
+        // A member that is there twice counts as it is there last, as everywhere.
+        let members: BTreeMap<String, &RawValue> =
+            serde_json::from_str(item.get()).map_err(Error::internal)?;
+        let member = |name: &str| members.get(name).and_then(|value| text(value));
+        let given = member("id").filter(|id| !id.is_empty() && !taken.contains(id));
         let id = given.unwrap_or_else(|| {
-            let kind = identity.r#type.and_then(text).or_else(|| identity.role.map(|_| MESSAGE.to_owned()));
+            let kind = member("type").or_else(|| members.get("role").map(|_| MESSAGE.to_owned()));
             let known = PREFIXES.iter().find(|(name, _)| kind.as_deref() == Some(*name));
             let prefix = known.map_or(OTHER_PREFIX, |(_, prefix)| prefix);
             format!("{prefix}{}{place:04x}", response.log())
@@ -158,9 +160,30 @@ fn text(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// An item with its id, its type if it is a message, and its content as a list of parts if that is plain text. Everything else is
-/// as it was given.
-fn written_out(id: &str, item: &RawValue) -> Result<Bytes, Error> {
+/// An item with its id and what it has left out; all that was given is as it was given.
+fn written_out(id: &str, item: &RawValue, api: Api) -> Result<Bytes, Error> {
+    let mut members: Members = serde_json::from_str(compact(item)?.get()).map_err(Error::internal)?;
+    members.insert("id".to_owned(), raw(id)?);
+    match api {
+        Api::Responses => complete_item(&mut members)?,
+        Api::Chat => complete_message(&mut members)?,
+    }
+    serde_json::to_vec(&members).map(Bytes::from).map_err(Error::internal)
+}
+
+/// The messages of a chat have either a text or parts.
+fn complete_message(members: &mut Members) -> Result<(), Error> {
+    let parts = match members.get("content") {
+        Some(content) if content.get().starts_with('[') => members.insert("content".to_owned(), raw(&())?),
+        _ => None,
+    };
+    let parts = parts.map_or_else(|| raw(&()), Ok)?;
+    members.insert("content_parts".to_owned(), parts);
+    Ok(())
+}
+
+/// A message has its type, and its content as a list of parts if that is plain text.
+fn complete_item(members: &mut Members) -> Result<(), Error> {
     #[derive(Serialize)]
     struct Part<'a> {
         r#type: &'static str,
@@ -168,11 +191,8 @@ fn written_out(id: &str, item: &RawValue) -> Result<Bytes, Error> {
         #[serde(skip_serializing_if = "Option::is_none")]
         annotations: Option<[(); 0]>,
     }
-    let mut members: BTreeMap<String, Box<RawValue>> =
-        serde_json::from_str(compact(item)?.get()).map_err(Error::internal)?;
     let member = |name: &str| members.get(name).and_then(|value| text(value));
     let (role, content) = (member("role"), member("content"));
-    members.insert("id".to_owned(), raw(id)?);
     if let Some(role) = role {
         members.entry("type".to_owned()).or_insert(raw(MESSAGE)?);
         if let Some(text) = &content {
@@ -183,7 +203,7 @@ fn written_out(id: &str, item: &RawValue) -> Result<Bytes, Error> {
             members.insert("content".to_owned(), raw(&[part])?);
         }
     }
-    serde_json::to_vec(&members).map(Bytes::from).map_err(Error::internal)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -208,7 +228,14 @@ mod tests {
     fn written(json: &str) -> String {
         let mut items = items(json);
         let (id, item) = items.remove(0);
-        String::from_utf8(written_out(&id, &item).unwrap().to_vec()).unwrap()
+        String::from_utf8(written_out(&id, &item, Api::Responses).unwrap().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_member_that_is_there_twice_counts_as_it_is_there_last() {
+        let twice = r#"[{"id":"a","role":"user","id":"b","role":"user","type":"x","type":"message"}]"#;
+        assert_eq!(items(twice)[0].0, "b");
+        assert_eq!(written(twice), r#"{"id":"b","role":"user","type":"message"}"#);
     }
 
     #[test]
@@ -259,14 +286,34 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_a_chat_has_a_text_or_parts() {
+        for (given, content) in [
+            (r#"{"role":"user","content":"a"}"#, r#""content":"a","content_parts":null"#),
+            (
+                r#"{"role":"user","content":[{"type":"text"}]}"#,
+                r#""content":null,"content_parts":[{"type":"text"}]"#,
+            ),
+            (r#"{"role":"assistant","tool_calls":[]}"#, r#""content_parts":null"#),
+        ] {
+            let (id, item) = items(&format!("[{given}]")).remove(0);
+            let written = written_out(&id, &item, Api::Chat).unwrap();
+            let written = std::str::from_utf8(&written).unwrap();
+            assert!(
+                written.starts_with(&format!(r#"{{{content},"id":"{}","role":"#, derived("msg_", "0000"))),
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
     fn pages_follow_each_other_in_both_orders() {
         let all = r#"[{"id":"a"},{"id":"b"},{"id":"c"},{"id":"d"},{"id":"e"}]"#;
         for (order, expected) in [(Order::Ascending, "abcde"), (Order::Descending, "edcba")] {
             for page_size in 1..=6 {
                 let (mut after, mut got) = (String::new(), String::new());
                 loop {
-                    let query = InputQuery { page_size, order, after: &after };
-                    let page = page_of(items(all), query).unwrap();
+                    let query = InputQuery { api: None, page_size, order, after: &after };
+                    let page = page_of(items(all), Api::Responses, query).unwrap();
                     assert_eq!(page.page_size, page_size);
                     assert!(page.items.len() <= page_size as usize);
                     got.extend(ids(&page));
@@ -283,22 +330,22 @@ mod tests {
     #[test]
     fn a_page_is_bounded_in_items_and_bytes() {
         let many = format!("[{}]", vec!["{}"; 101].join(","));
-        let query = |page_size| InputQuery { page_size, order: Order::Ascending, after: "" };
+        let query = |page_size| InputQuery { api: None, page_size, order: Order::Ascending, after: "" };
         for (asked, used) in [(0, 20), (100, 100), (101, 100), (u32::MAX, 100)] {
-            let page = page_of(items(&many), query(asked)).unwrap();
+            let page = page_of(items(&many), Api::Responses, query(asked)).unwrap();
             assert_eq!((page.page_size, page.items.len(), page.has_more), (used, used as usize, true));
         }
         let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(MAX_PAGE_BYTES / 2));
-        let page = page_of(items(&format!("[{large},{large},{{}}]")), query(3)).unwrap();
+        let page = page_of(items(&format!("[{large},{large},{{}}]")), Api::Responses, query(3)).unwrap();
         assert_eq!((page.items.len(), page.has_more), (1, true));
     }
 
     #[test]
     fn a_position_that_no_item_has_is_refused_and_the_last_one_is_not() {
-        let query = |after| InputQuery { page_size: 0, order: Order::Ascending, after };
-        let error = page_of(items(r#"[{"id":"a"}]"#), query("b")).unwrap_err();
+        let query = |after| InputQuery { api: None, page_size: 0, order: Order::Ascending, after };
+        let error = page_of(items(r#"[{"id":"a"}]"#), Api::Responses, query("b")).unwrap_err();
         assert_eq!((error.code(), error.param()), (ErrorCode::InvalidCursor, Some("after")));
-        let page = page_of(items(r#"[{"id":"a"}]"#), query("a")).unwrap();
+        let page = page_of(items(r#"[{"id":"a"}]"#), Api::Responses, query("a")).unwrap();
         assert_eq!(page, InputPage { items: Vec::new(), has_more: false, page_size: 20 });
     }
 }

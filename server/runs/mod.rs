@@ -41,11 +41,15 @@ mod request;
 mod run;
 mod status;
 mod sweep;
+mod writing;
 
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use compact::fuzzing;
 
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
 pub use create::Created;
@@ -53,9 +57,10 @@ pub use event::Event;
 pub use handle::{Runs, Snapshot, Wanted};
 pub use id::ResponseId;
 pub use input::{InputItem, InputPage, InputQuery, Order};
-pub use list::ResponsePage;
+pub use list::{ListQuery, ResponsePage};
 pub use models::Models;
 pub use options::{OnRepeat, OnRestart, Options, Retention};
 pub use reader::{Delivery, Gap, HEARTBEAT, OnGap, Reader, events_of};
 pub use request::MAX_INPUT_CHARS;
 pub use status::{Cancelled, Incomplete, Status};
+pub use writing::Writing;

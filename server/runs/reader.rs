@@ -158,8 +158,14 @@ impl Reader {
             {
                 return Ok(Some(heartbeat));
             }
-            let limit = if self.begun { ReadLimit::default() } else { ReadLimit::FIRST };
-            let read = self.shared.store.read(self.id.log(), self.position.after, limit).await;
+            let after = self.position.after;
+            let read = match self.tail.recent(after, ReadLimit::default()) {
+                Some(batch) => Ok(batch),
+                None => {
+                    let limit = if self.begun { ReadLimit::default() } else { ReadLimit::FIRST };
+                    self.shared.store.read(self.id.log(), after, limit).await
+                }
+            };
             let (batch, events) = match read.and_then(|batch| Ok((self.events(&batch)?, batch))) {
                 Ok((events, batch)) => (batch, events),
                 Err(ReadError::Lost(lost)) => {

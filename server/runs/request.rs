@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tidemark_proto::v1::create_request::Input;
 use tidemark_proto::v1::{self, CreateRequest};
@@ -143,10 +144,13 @@ pub(super) fn objects(field: &str, what: &str, list: &[u8]) -> Result<Vec<Box<Ra
     if items.is_empty() {
         return Err(Error::invalid(field, format!("{field} must not be empty")));
     }
-    if let Some(index) = items.iter().position(|item| !item.get().starts_with('{')) {
-        let param = format!("{field}[{index}]");
-        let text = format!("{param} must be an object");
-        return Err(Error::invalid(param, text));
+    for (index, item) in items.iter().enumerate() {
+        // What is scanned and not read may still have names that are no text: halves of a surrogate pair.
+        let named = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(item.get());
+        named.map_err(|error| {
+            let param = format!("{field}[{index}]");
+            Error::invalid(&*param, format!("{param} must be an object of valid JSON")).with_quote(error)
+        })?;
     }
     Ok(items)
 }
@@ -198,6 +202,7 @@ mod tests {
             (items(b"{}"), "input"),
             (items(b"[{}"), "input"),
             (items(b"[{},1]"), "input[1]"),
+            (items(br#"[{},{},{"\ud800":1}]"#), "input[2]"),
             (labels((0..17).map(|n| (n.to_string(), String::new()))), "metadata"),
             (labels([pair(65, 1)]), "metadata"),
             (labels([pair(1, 513)]), "metadata"),

@@ -49,6 +49,8 @@ pub struct Options {
     pub proxies: Proxies,
     /// How calls are named and counted.
     pub record: Record,
+    /// Where callers without a credential find out who gives them one (RFC 9728), as a URL; absent = nobody does.
+    pub resource_metadata: Option<HeaderValue>,
 }
 
 /// Everything that the public port serves. `rest` brings the fallback for unknown REST paths; an unknown gRPC method is
@@ -56,39 +58,45 @@ pub struct Options {
 ///
 /// From the outside in (U-24): request id, headers of every reply, client address, log line, host and origin, CORS, panics,
 /// ticket of the URL, principal, quota, scope, routes.
-pub fn app(grpc: Routes, rest: Router, gate: &Gate, options: &Options) -> Router {
+///
+/// `open` is served to whoever calls: it is behind all layers but the last three.
+pub fn app(grpc: Routes, rest: Router, open: Router, gate: &Gate, options: &Options) -> Router {
     // grpc-web is laid over the gRPC routes alone: over HTTP/1.1 it refuses every other call.
     let grpc = grpc.into_axum_router().reset_fallback();
     let grpc = grpc.route_layer(from_fn(name_faults)).route_layer(GrpcWebLayer::new());
     let grpc = grpc.route_layer(from_fn(grpc_alone));
     let routes = grpc.merge(rest).layer(from_fn(unknown_method));
-    let admitted = routes
-        .layer(from_fn(identity::authorize))
-        .layer(from_fn_with_state(gate.clone(), quota::limit))
-        .layer(from_fn_with_state(gate.clone(), identity::identify));
-    outer(admitted, options)
+    let admitted = routes.layer((
+        from_fn_with_state(gate.clone(), identity::identify),
+        from_fn_with_state(gate.clone(), quota::limit),
+        from_fn(identity::authorize),
+    ));
+    outer(admitted.merge(open), options)
 }
 
 /// Everything that the port of a bridge serves whose gateway is elsewhere. Its callers have no principal here: the gateway finds
 /// out who they are, and hears from here where they are.
 pub fn rest(rest: Router, options: &Options) -> Router {
-    outer(rest.layer(from_fn(unknown_method)).layer(from_fn(forwarded::announce)), options)
+    outer(rest.layer((from_fn(forwarded::announce), from_fn(unknown_method))), options)
 }
 
-/// The layers before it is known who is calling, over the pages for which nobody need know it as well.
+/// The layers before it is known who is calling, over the pages for which nobody need know it as well. Layers that are added
+/// together cost a call less than one after the other.
 fn outer(routes: Router, options: &Options) -> Router {
     let routes = openapi::page().merge(routes);
-    let routes = routes.layer(from_fn(query_ticket::take)).layer(from_fn(panics::contain));
+    let routes = routes.layer((from_fn(panics::contain), from_fn(query_ticket::take)));
     let routes = with_cors(routes, &options.origins);
     let guarded = match &options.visitors {
         Some(visitors) => routes.layer(from_fn_with_state(visitors.clone(), guard)),
         None => routes,
     };
-    guarded
-        .layer(from_fn_with_state(options.record.clone(), completion::log))
-        .layer(from_fn_with_state(options.proxies.clone(), forwarded::resolve))
-        .layer(map_response(headers::protect))
-        .layer(from_fn_with_state(options.request_ids.clone(), assign))
+    guarded.layer((
+        from_fn_with_state(options.request_ids.clone(), assign),
+        from_fn_with_state(options.resource_metadata.clone(), headers::point),
+        map_response(headers::protect),
+        from_fn_with_state(options.proxies.clone(), forwarded::resolve),
+        from_fn_with_state(options.record.clone(), completion::log),
+    ))
 }
 
 /// Lets pages of these origins call. Without any there is no layer at all: it would send its headers all the same.
@@ -188,7 +196,7 @@ mod tests {
             .route(METHOD, post(|| async { panic!("on purpose") as StatusCode }))
             .fallback(|| async { (StatusCode::NOT_FOUND, "rest fallback") });
         let (_reporter, health) = tonic_health::server::health_reporter();
-        app(Routes::new(health), rest, &gate(rates), options)
+        app(Routes::new(health), rest, Router::new(), &gate(rates), options)
     }
 
     fn gate(rates: Rates) -> Gate {
@@ -209,6 +217,7 @@ mod tests {
             request_ids: RequestIds::new(|| Uuid::from_u128(7)),
             proxies: Proxies::new(Vec::new(), ForwardedHeader::XForwardedFor),
             record: Record::new([HEALTH, MODELS].map(str::to_owned), meters),
+            resource_metadata: None,
         }
     }
 

@@ -10,14 +10,15 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use reqwest::{RequestBuilder, Response, redirect};
+use reqwest::{RequestBuilder, Response, Url, redirect};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use super::answer::{Waits, steps};
 use super::failure::{Failures, Limit, MAX_QUOTE_READ};
-use super::{MAX_EVENT, chat, responses};
+use super::reading::reader;
+use super::{chat, responses};
 use crate::backends::from_chat::as_responses;
 use crate::backends::{Api, Backend, Dialect, Generation, Model, OpenAi, Settings, Steps};
 use crate::error::Error;
@@ -45,8 +46,8 @@ const EVENT_STREAM: &str = "text/event-stream";
 pub struct Client {
     http: reqwest::Client,
     dialect: Dialect,
-    generations: String,
-    models: String,
+    generations: Url,
+    models: Url,
     authorization: Option<HeaderValue>,
     first_byte: Duration,
     idle: Duration,
@@ -147,7 +148,7 @@ impl Client {
     }
 
     async fn list(&self) -> Result<Bytes, Error> {
-        let mut response = self.send(self.http.get(&self.models)).await?;
+        let mut response = self.send(self.http.get(self.models.clone())).await?;
         let mut list = Vec::new();
         while let Some(bytes) = response.chunk().await.map_err(|error| self.failures.connection(error))? {
             if list.len() + bytes.len() > MAX_LIST {
@@ -190,7 +191,7 @@ impl Backend for Client {
 
     async fn generate(&self, generation: Arc<Generation>) -> Result<Steps, Error> {
         let began = Instant::now();
-        let request = self.http.post(&self.generations).header(CONTENT_TYPE, "application/json");
+        let request = self.http.post(self.generations.clone()).header(CONTENT_TYPE, "application/json");
         let request = request.header(ACCEPT, EVENT_STREAM).body(self.body(&generation)?);
         let (api, choices) = (generation.api, generation.choices());
         // The conversation is in the request now; it need not be held for as long as the server thinks.
@@ -206,23 +207,8 @@ impl Backend for Client {
             response.bytes_stream().map(move |bytes| bytes.map_err(|error| failures.connection(error)));
         let waits = Waits { began, first_byte: self.first_byte, idle: self.idle };
         let (body, failures) = (body.boxed(), self.failures.clone());
-        Ok(match (self.dialect, api) {
-            (Dialect::Chat, Api::Responses) => {
-                steps(body, chat::Reader::new(failures.clone()), MAX_EVENT, waits, failures)
-            }
-            (Dialect::Chat, Api::Chat) => {
-                let reader = chat::PassedReader::new(choices, failures.clone());
-                steps(body, reader, MAX_EVENT, waits, failures)
-            }
-            (Dialect::Responses, Api::Responses) => {
-                let reader = responses::Reader::new(failures.clone());
-                steps(body, reader, responses::MAX_WHOLE_EVENT, waits, failures)
-            }
-            (Dialect::Responses, Api::Chat) => {
-                let reader = responses::Pieces::new(responses::Reader::new(failures.clone()));
-                steps(body, reader, responses::MAX_WHOLE_EVENT, waits, failures)
-            }
-        })
+        let (reader, max_event) = reader(self.dialect, api, choices, failures.clone());
+        Ok(steps(body, reader, max_event, waits, failures))
     }
 }
 

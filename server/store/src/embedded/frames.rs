@@ -3,13 +3,9 @@
 //! It owns how many of them one read of the disk takes, and that the system is asked for those that it has to fetch before the
 //! first of them is waited for: so a response that nobody has read for long costs a few waits and not one for each event.
 
-use std::io::{self, IoSliceMut};
-use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::io;
 
 use bytes::{Bytes, BytesMut};
-use rustix::fs::{Advice, fadvise};
-use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::frame::{self, Frame, Lsn};
 use super::log::Extent;
@@ -127,9 +123,7 @@ impl<'a> Frames<'a> {
         self.read.resize(usize::try_from(run.bytes).unwrap_or_default(), 0);
         self.read_at = run.begin;
         let offset = run.begin.since(held.base);
-        let buffer = &mut [IoSliceMut::new(&mut self.read)];
-        let at_once = preadv2(&*held.file, buffer, offset, ReadWriteFlags::NOWAIT);
-        if at_once.is_ok_and(|bytes| bytes as u64 == run.bytes) {
+        if held.file.read_at_once(&mut self.read, offset)? {
             return Ok(());
         }
         if self.asked == 0 {
@@ -145,9 +139,7 @@ impl<'a> Frames<'a> {
             let Some(next) = rest.first() else { break };
             let held = self.segments.hold(next.lsn)?;
             let Some(run) = Run::first_of(rest, held.end) else { break };
-            let bytes = NonZeroU64::new(run.bytes);
-            // Advice that is not taken costs time, nothing else.
-            let _ = fadvise(&*held.file, run.begin.since(held.base), bytes, Advice::WillNeed);
+            held.file.will_need(run.begin.since(held.base), run.bytes);
             rest = rest.get(run.extents.len()..).unwrap_or_default();
         }
         Ok(self.extents.len() - rest.len())
@@ -215,7 +207,7 @@ mod tests {
     #[test]
     fn a_bad_frame_and_a_missing_segment_are_said_where_they_come() {
         let (dir, segments, extents) = segment_of(&[100, 100, 100]);
-        let file = std::fs::OpenOptions::new().write(true).open(segments.path(Lsn(0))).unwrap();
+        let file = segments.hold(Lsn(0)).unwrap().file;
         file.write_all_at(&[0xff], extents[1].lsn.0 + 50).unwrap();
         let found = read(&segments, &extents);
         assert_eq!(found.len(), 2);

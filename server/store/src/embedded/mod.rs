@@ -14,13 +14,17 @@
 //! segments off the disk of which little is live.
 
 mod account;
+mod backlog;
 mod blob;
 mod change;
 mod cleaner;
 mod codec;
 mod copier;
+mod disk;
 mod frame;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod index;
 mod indexer;
 mod inspect;
@@ -28,6 +32,7 @@ mod keys;
 mod log;
 mod newest;
 mod open;
+mod pace;
 mod read;
 mod replay;
 mod reply;
@@ -39,7 +44,9 @@ mod standing;
 mod store;
 mod stub;
 mod submit;
+mod sync;
 mod threads;
+mod tip;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -27,6 +27,10 @@ const MAX_INLINE_BATCH_BYTES: usize = 8 << 20;
 impl EmbeddedStore {
     /// Splits payloads into those for the log and those for blob files, and writes the latter.
     pub(super) async fn prepare(&self, id: LogId, payloads: Vec<Bytes>) -> Result<Vec<Payload>, WriteError> {
+        let bytes = payloads.iter().map(Bytes::len).fold(0, usize::saturating_add);
+        if bytes <= MAX_INLINE_BYTES {
+            return Ok(payloads.into_iter().map(Payload::Inline).collect());
+        }
         let mut inline = 0usize;
         let goes_out = |payload: &Bytes| {
             inline = inline.saturating_add(payload.len());
@@ -114,7 +118,7 @@ impl EmbeddedStore {
 fn look_at(shared: &Shared, log: &Log, compact: &Compact) -> Result<Look, WriteError> {
     loop {
         shared.check_health()?;
-        shared.catch_up();
+        shared.backlog.catch_up().map_err(|error| WriteError::Poisoned(error.to_string()))?;
         let head = log.state().committed.as_ref().map(|stored| stored.head.clone());
         head.ok_or(WriteError::NotFound)?.check_compact(compact)?;
         let Some(through) = compact.through() else { return Ok(Look::default()) };

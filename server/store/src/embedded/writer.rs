@@ -1,28 +1,29 @@
 //! The writer: the one thread that changes logs and records.
 //!
 //! It takes every command that is pending, checks each against what the commands before it left, and writes them as one group:
-//! one `write`, one `fdatasync`, no timer (D-36). Only then are the changes shown and the commands answered, refusals included:
-//! a refusal may rest on a change that is not durable yet. It never reads the disk.
+//! one `write`, one `fdatasync` (D-36), as far apart as [`pace`](super::pace) says. Only then are the changes shown and the commands
+//! answered, refusals included: a refusal may rest on a change that is not durable yet. It never reads the disk.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::account::Hold;
+use super::account::{Accounts, Hold};
+use super::backlog::Work;
 use super::change::{self, Change, Durability, Origin, Payload, Purge};
 use super::frame::{self, Lsn};
-use super::log::{Extent, LogState, OriginAt, Pin, Rewritten, Stored};
+use super::log::{Extent, LogState, Logs, OriginAt, Pin, Rewritten, Stored};
+use super::pace::Pace;
 use super::reply::Answer;
 pub(crate) use super::reply::Reply;
 use super::rewrite::PutSpans;
 use super::segment;
-use super::shared::{Cell, Chain, Seen, Shared, Work};
+use super::shared::{Cell, Chain, Seen, Shared};
 use super::standing::Standing;
+use super::tip::Tip;
 use crate::api::{self, Appended, Version, WriteError};
 use crate::memory::check_append;
 use crate::types::{Head, Seq};
@@ -120,9 +121,8 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
-    file: Arc<File>,
-    base: Lsn,
-    end: Lsn,
+    tip: Tip,
+    pace: Pace,
     durable: Lsn,
     bytes: Vec<u8>,
     group: Vec<Staged>,
@@ -133,14 +133,14 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Continues the segment `file`, which begins at `base` and is durable up to `end`.
-    pub(crate) fn new(shared: Arc<Shared>, file: Arc<File>, base: Lsn, end: Lsn) -> Self {
+    /// Continues the log at `tip`, up to where it is durable.
+    pub(crate) fn new(shared: Arc<Shared>, tip: Tip) -> Self {
+        let (durable, durability) = (tip.end(), shared.options.durability);
         Self {
             shared,
-            file,
-            base,
-            end,
-            durable: end,
+            tip,
+            pace: Pace::of(durability),
+            durable,
             bytes: Vec::new(),
             group: Vec::new(),
             holds: Vec::new(),
@@ -155,6 +155,7 @@ impl Writer {
                 self.shared.poison(&format!("cannot begin a new segment: {error}"));
                 return;
             }
+            self.pace.begin();
             let mut closing = self.stage(first);
             while closing.is_none()
                 && self.bytes.len() < MAX_GROUP_BYTES
@@ -167,27 +168,27 @@ impl Writer {
                 self.shared.poison(&format!("cannot write to the log: {error}"));
                 return;
             }
+            self.pace.end(self.group.len(), !commands.is_empty());
             self.publish();
             if let Some(reply) = closing {
                 self.shared.set_closed();
                 let _ = reply.send(());
                 return;
             }
-            self.shared.wait_for_index();
+            self.shared.backlog.wait_for_index();
         }
-        let _ = self.file.sync_data();
+        let _ = self.tip.seal();
     }
 
     fn roll_if_full(&mut self) -> io::Result<()> {
-        let is_full = self.end.since(self.base) >= self.shared.options.segment_bytes;
-        if !is_full && !std::mem::take(&mut self.rolls) {
+        if !self.tip.is_full() && !std::mem::take(&mut self.rolls) {
             return Ok(());
         }
-        self.file.sync_data()?;
-        self.base = self.end;
-        self.file = self.shared.segments.add(self.base)?;
-        self.end = Lsn(self.base.0.saturating_add(segment::HEADER_BYTES));
-        self.durable = self.end;
+        self.tip.seal()?;
+        let base = self.tip.end();
+        let (file, begin) = (self.shared.segments.add(base)?, base.plus(segment::HEADER_BYTES as usize));
+        self.tip = Tip::new(file, base, begin, self.shared.options.segment_bytes)?;
+        self.durable = self.tip.end();
         // Every segment says its epoch, so that none before it is needed to know that.
         let opened = Change::Open { epoch: self.shared.epoch, durability: self.shared.options.durability };
         let _ = self.write_frame(&opened);
@@ -204,7 +205,7 @@ impl Writer {
             Command::Purge { pins, reply } => self.stage_purge(pins, reply),
             Command::Record(put) => self.stage_record(put),
             Command::Roll { base } => {
-                self.rolls |= base == self.base;
+                self.rolls |= base == self.tip.base();
                 return None;
             }
             Command::Close { reply } => return Some(reply),
@@ -215,7 +216,7 @@ impl Writer {
 
     /// Where the next frame will lie.
     pub(crate) fn next_lsn(&self) -> Lsn {
-        self.end.plus(self.bytes.len())
+        self.tip.end().plus(self.bytes.len())
     }
 
     /// Adds a frame to the group; returns where it will lie.
@@ -370,15 +371,17 @@ impl Writer {
     /// Makes the group durable.
     fn commit(&mut self, closing: bool) -> io::Result<()> {
         if !self.bytes.is_empty() {
-            self.file.write_all_at(&self.bytes, self.end.since(self.base))?;
+            let sync = self.shared.options.durability == Durability::Sync;
+            self.tip.write(&mut self.bytes, sync)?;
+            self.bytes.shrink_to(MAX_GROUP_BYTES);
+            if sync {
+                self.durable = self.tip.end();
+            }
         }
-        if (self.shared.options.durability == Durability::Sync && !self.bytes.is_empty()) || closing {
-            self.file.sync_data()?;
-            self.durable = self.end.plus(self.bytes.len());
+        if closing {
+            self.tip.seal()?;
+            self.durable = self.tip.end();
         }
-        self.end = self.end.plus(self.bytes.len());
-        self.bytes.clear();
-        self.bytes.shrink_to(MAX_GROUP_BYTES);
         Ok(())
     }
 
@@ -392,13 +395,13 @@ impl Writer {
                 Staged::Log(staged) => {
                     let StagedLog { pin, stored, effect, reply } = *staged;
                     let head = stored.head.clone();
-                    show(&self.shared, &pin, stored, effect, &mut work);
+                    show(&self.shared.logs, &self.shared.accounts, &pin, stored, effect, &mut work);
                     answers.push(Answer::Head(reply, Ok(Appended { head, at }), pin));
                 }
                 Staged::Purged { logs, reply } => {
                     answers.push(Answer::Purge(reply, Ok(logs.len())));
                     for (pin, stored) in logs {
-                        show(&self.shared, &pin, stored, Effect::None, &mut work);
+                        show(&self.shared.logs, &self.shared.accounts, &pin, stored, Effect::None, &mut work);
                     }
                 }
                 Staged::Record { key, cell, reply } => {
@@ -414,7 +417,7 @@ impl Writer {
             }
         }
         self.holds.clear();
-        self.shared.add_work(work, self.end);
+        self.shared.backlog.add(work, self.tip.end());
         for answer in answers {
             answer.send();
         }
@@ -449,13 +452,20 @@ pub(crate) fn new_stored(origin: &Origin, lsn: Lsn) -> Stored {
 }
 
 /// Makes a durable change of a log visible.
-pub(crate) fn show(shared: &Shared, pin: &Pin, stored: Stored, effect: Effect, work: &mut Work) {
+pub(crate) fn show(
+    logs: &Logs,
+    accounts: &Accounts,
+    pin: &Pin,
+    stored: Stored,
+    effect: Effect,
+    work: &mut Work,
+) {
     let frontier = stored.head.frontier;
     let mut state = pin.state();
     if state.staged.as_ref().is_some_and(|staged| staged.changed_in == stored.changed_in) {
         state.staged = None;
     }
-    shared.accounts.show(state.committed.as_ref(), &stored);
+    accounts.show(state.committed.as_ref(), &stored);
     state.committed = Some(stored);
     match effect {
         Effect::None => {}
@@ -465,8 +475,8 @@ pub(crate) fn show(shared: &Shared, pin: &Pin, stored: Stored, effect: Effect, w
             let seqs = (extent.first.get()..).map(Seq::new);
             for (seq, payload) in seqs.zip(payloads) {
                 match payload {
-                    Payload::Inline(bytes) => state.tail.push(&shared.logs.tails, seq, bytes),
-                    Payload::Blob(_) => state.tail.clear(&shared.logs.tails),
+                    Payload::Inline(bytes) => state.tail.push(&logs.tails, seq, bytes),
+                    Payload::Blob(_) => state.tail.clear(&logs.tails),
                 }
             }
         }

@@ -10,8 +10,12 @@ use crate::api::{Append, Close, ReadError, ReadLimit, Store as _, WriteError};
 use crate::testing::{Tested, append, assert_reads, create, id, new_log, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
+mod faults;
 mod fixture;
 mod inspect;
+#[cfg(feature = "shuttle")]
+mod interleavings;
+mod killed;
 mod model;
 mod space;
 
