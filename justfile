@@ -45,9 +45,12 @@ fuzz seconds:
 deny:
     cargo deny --offline check bans licenses sources
 
-# Measures what a durable append costs, how far readers are behind, and what access costs them; numbers are in docs/benchmarks.md.
+# Measures the goals of the store beside a plain file. Arguments: rounds, seconds, and parts: appends, latency, sustained, reads, opening, memory.
+bench-store *arguments:
+    cargo bench -p tidemark-store --bench store -- {{arguments}}
+
+# Measures how far readers are behind, and what access and compaction cost; numbers are in docs/benchmarks.md.
 bench:
-    cargo bench --bench store
     cargo bench --bench e2e
     cargo bench --bench access
     cargo bench --bench compaction

@@ -24,7 +24,8 @@ impl PlainFile {
         fs::create_dir_all(dir).unwrap();
         let mut file = File::create(dir.join("file")).unwrap();
         let (sender, mut receiver) = mpsc::channel::<(Bytes, oneshot::Sender<()>)>(QUEUE);
-        std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().name("plain-file".to_owned());
+        let writing = thread.spawn(move || {
             while let Some(first) = receiver.blocking_recv() {
                 let mut group = vec![first];
                 while group.len() < MAX_GROUP
@@ -40,6 +41,7 @@ impl PlainFile {
                 }
             }
         });
+        drop(writing.unwrap());
         Self(sender)
     }
 

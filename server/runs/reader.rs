@@ -71,6 +71,8 @@ pub struct Reader {
     position: Position,
     /// What was committed when the reader had everything; there is nothing to read before that moves.
     drained: Option<Seq>,
+    /// Whether anything was delivered.
+    begun: bool,
     on_gap: OnGap,
     gap: Option<Gap>,
     heartbeat: Alarm,
@@ -98,6 +100,7 @@ impl Reader {
             // Whoever has nothing has nothing.
             position: Position { after, exact: after.is_none() },
             drained: None,
+            begun: false,
             on_gap,
             gap: None,
             heartbeat: Alarm::new(Instant::now() + HEARTBEAT),
@@ -155,10 +158,13 @@ impl Reader {
             {
                 return Ok(Some(heartbeat));
             }
-            let (after, limit) = (self.position.after, ReadLimit::default());
-            let read = match self.tail.recent(after, limit) {
+            let after = self.position.after;
+            let read = match self.tail.recent(after, ReadLimit::default()) {
                 Some(batch) => Ok(batch),
-                None => self.shared.store.read(self.id.log(), after, limit).await,
+                None => {
+                    let limit = if self.begun { ReadLimit::default() } else { ReadLimit::FIRST };
+                    self.shared.store.read(self.id.log(), after, limit).await
+                }
             };
             let (batch, events) = match read.and_then(|batch| Ok((self.events(&batch)?, batch))) {
                 Ok((events, batch)) => (batch, events),
@@ -170,6 +176,7 @@ impl Reader {
             };
             let committed = batch.frontier.committed;
             if let Some(last) = batch.entries.last() {
+                self.begun = true;
                 self.ended = batch.frontier.closed && last.seq == committed;
                 self.position = Position { after: Some(last.seq), exact: true };
                 self.drained = (last.seq == committed).then_some(committed);

@@ -97,6 +97,12 @@ pub struct ReadLimit {
     pub bytes: usize,
 }
 
+impl ReadLimit {
+    /// For a reader that begins somewhere: few entries, so that the first one does not wait for many that lie far apart on the
+    /// disk.
+    pub const FIRST: Self = Self { entries: 8, bytes: 64 << 10 };
+}
+
 impl Default for ReadLimit {
     fn default() -> Self {
         Self { entries: 64, bytes: 64 << 10 }

@@ -48,10 +48,10 @@ pub(crate) fn size(stored: &Stored) -> Size {
 }
 
 impl Change {
-    /// The change of a log from what the index has to `stored`.
-    pub(crate) fn to(index: &Index, id: LogId, stored: &Stored) -> Result<Self, IndexError> {
-        let before = index.head(id)?.and_then(|before| size(&before));
-        Ok(Self { id, owner: stored.head.owner.clone(), before, after: size(stored) })
+    /// The change of a log from what the index has, `before`, to `stored`.
+    pub(crate) fn to(id: LogId, before: Option<&Stored>, stored: &Stored) -> Self {
+        let before = before.and_then(size);
+        Self { id, owner: stored.head.owner.clone(), before, after: size(stored) }
     }
 }
 

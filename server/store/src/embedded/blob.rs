@@ -22,9 +22,13 @@ pub(crate) struct Blobs {
 }
 
 impl Blobs {
+    pub(crate) fn new(dir: PathBuf, durability: Durability) -> Self {
+        Self { dir, durability, next: AtomicU64::new(0) }
+    }
+
     /// Numbers begin with the epoch, so that none of an earlier process is used again.
-    pub(crate) fn new(dir: PathBuf, durability: Durability, epoch: u64) -> Self {
-        Self { dir, durability, next: AtomicU64::new(epoch << 32) }
+    pub(crate) fn begin_epoch(&mut self, epoch: u64) {
+        *self.next.get_mut() = epoch << 32;
     }
 
     fn dir_of(&self, id: LogId) -> PathBuf {
@@ -86,7 +90,7 @@ mod tests {
     #[test]
     fn a_blob_reads_back_until_it_is_damaged_or_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::new(dir.path().to_owned(), Durability::Sync, 1);
+        let blobs = Blobs::new(dir.path().to_owned(), Durability::Sync);
         let id = LogId::from_bytes([7; 16]);
         let bytes = Bytes::from(vec![42; 100_000]);
         let Payload::Blob(blob) = blobs.write(id, &bytes).unwrap() else { panic!("a blob was written") };

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// The longest varint of a u64, in bytes.
-const MAX_VARINT_BYTES: u32 = 10;
+const MAX_VARINT_BYTES: usize = 10;
 
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -57,18 +57,18 @@ impl Reader {
 
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0u64;
-        for position in 0..MAX_VARINT_BYTES {
-            let byte = u64::from(self.byte()?);
-            let (part, shift) = (byte & 0x7f, 7 * position);
+        for (position, byte) in self.rest.iter().take(MAX_VARINT_BYTES).enumerate() {
+            let (part, shift) = (u64::from(byte & 0x7f), 7 * position);
             if part << shift >> shift != part {
                 break;
             }
             value |= part << shift;
-            if byte < 0x80 {
+            if *byte < 0x80 {
+                self.rest.advance(position + 1);
                 return Ok(value);
             }
         }
-        Err(Malformed("varint too long"))
+        Err(Malformed(if self.rest.len() < MAX_VARINT_BYTES { "too short" } else { "varint too long" }))
     }
 
     /// A byte that says yes or no.
@@ -102,8 +102,9 @@ impl Reader {
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let bytes = self.take(N as u64)?;
-        <[u8; N]>::try_from(bytes.as_ref()).map_err(|_| Malformed("too short"))
+        let array = *self.rest.first_chunk::<N>().ok_or(Malformed("too short"))?;
+        self.rest.advance(N);
+        Ok(array)
     }
 
     pub(crate) fn end(&self) -> Result<(), Malformed> {

@@ -22,8 +22,11 @@ use super::writer::{Command, PutRecord};
 use crate::api::{Appended, Version, WriteError};
 use crate::types::{LogId, Seq};
 
-/// A frame of a copy, and what waits for the writer at a time, are some this many bytes.
-const CHUNK_BYTES: u64 = 256 << 10;
+/// A frame of a copy has some this many bytes: who reads one entry of it reads them all.
+const FRAME_BYTES: u64 = 32 << 10;
+
+/// What waits for the writer at a time is some this many bytes.
+const MAX_PENDING_BYTES: u64 = 256 << 10;
 
 /// The most commands that wait for the writer at a time.
 const MAX_PENDING: usize = 256;
@@ -65,7 +68,7 @@ impl Pending {
     }
 
     fn is_full(&self) -> bool {
-        self.bytes >= CHUNK_BYTES || self.logs.len() + self.records.len() >= MAX_PENDING
+        self.bytes >= MAX_PENDING_BYTES || self.logs.len() + self.records.len() >= MAX_PENDING
     }
 }
 
@@ -118,7 +121,7 @@ impl Copier {
         Ok(())
     }
 
-    /// The frames of a log from `from` on, in parts of about [`CHUNK_BYTES`].
+    /// The frames of a log from `from` on, in parts of about [`FRAME_BYTES`].
     fn chunks(&self, id: LogId, from: Seq) -> Result<Vec<Vec<Extent>>, IndexError> {
         let (mut chunks, mut chunk, mut bytes, mut next) = (Vec::new(), Vec::new(), 0, from);
         for record in self.shared.index.extent_records(id, from) {
@@ -129,7 +132,7 @@ impl Copier {
                 next = extent.last.next();
                 bytes += extent.live_bytes();
                 chunk.push(extent);
-                if bytes >= CHUNK_BYTES {
+                if bytes >= FRAME_BYTES {
                     chunks.push(std::mem::take(&mut chunk));
                     bytes = 0;
                 }

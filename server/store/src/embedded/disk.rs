@@ -5,9 +5,13 @@
 //! and `index.rs` its door.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, IoSliceMut, Read as _, Seek as _, SeekFrom};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 #[cfg(test)]
 pub(crate) mod faults;
@@ -85,6 +89,20 @@ impl File {
         #[cfg(test)]
         faults::before(Op::Read, &self.path)?;
         self.inner.read_exact_at(bytes, at)
+    }
+
+    /// Reads if the system has all of it in memory; whether it did. Never waits for the disk.
+    pub(crate) fn read_at_once(&self, bytes: &mut [u8], at: u64) -> io::Result<bool> {
+        #[cfg(test)]
+        faults::before(Op::Read, &self.path)?;
+        let length = bytes.len();
+        let read = preadv2(&self.inner, &mut [IoSliceMut::new(bytes)], at, ReadWriteFlags::NOWAIT);
+        Ok(read.is_ok_and(|read| read == length))
+    }
+
+    /// Has the system fetch bytes that will be read. Advice that is not taken costs time, nothing else.
+    pub(crate) fn will_need(&self, at: u64, bytes: u64) {
+        let _ = fadvise(&self.inner, at, NonZeroU64::new(bytes), Advice::WillNeed);
     }
 }
 

@@ -10,6 +10,8 @@
 //! All numbers are little-endian. The LSN in the frame makes a frame in a wrong place a bad frame. The last number tells a torn
 //! tail from damage: a bad frame below the durable position of a later good one was acknowledged, and must not be skipped.
 
+use std::io;
+
 use bytes::Bytes;
 
 /// A position in the log as a whole, in bytes; segments lie one behind the other.
@@ -38,6 +40,9 @@ pub(crate) const HEADER_BYTES: usize = 20;
 
 /// The largest payload of a frame, in bytes.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = (1 << 24) - 1;
+
+/// The longest frame, in bytes.
+pub(crate) const MAX_BYTES: u64 = (HEADER_BYTES + MAX_PAYLOAD_BYTES) as u64;
 
 /// A frame that was read and checked.
 #[derive(Clone, Debug)]
@@ -117,6 +122,11 @@ pub(crate) fn decode(bytes: &Bytes, lsn: Lsn) -> Option<Frame> {
 pub(crate) fn decode_anywhere(bytes: &Bytes) -> Option<Frame> {
     let (_, _, lsn, _) = header(bytes)?;
     decode(bytes, lsn)
+}
+
+/// What reading a frame that should be good gives if it is not.
+pub(crate) fn damaged(lsn: Lsn) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the frame at {lsn} is damaged"))
 }
 
 fn header(bytes: &[u8]) -> Option<(u32, u32, Lsn, u32)> {

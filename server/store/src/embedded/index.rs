@@ -121,21 +121,21 @@ impl Index {
         Ok(Some(state))
     }
 
-    /// Writes the head of a log and what finds it; the head comes last, so that a head says that the rest is there.
-    pub(crate) fn put_head(&self, id: LogId, stored: &Stored) -> Result<Option<Stored>> {
+    /// Writes the head of a log and what finds it, where `before` was; the head comes last, so that a head says that the rest is
+    /// there.
+    pub(crate) fn put_head(&self, id: LogId, before: Option<&Stored>, stored: &Stored) -> Result<()> {
         let head = &stored.head;
-        let before = self.head(id)?;
         if before.is_none() {
             self.insert(keys::owner(&head.owner, id), &[])?;
         }
         if before.is_none() && !head.frontier.closed {
             self.insert(keys::open(id), &[])?;
         }
-        let was_open = before.as_ref().is_none_or(|before| !before.head.frontier.closed);
+        let was_open = before.is_none_or(|before| !before.head.frontier.closed);
         if head.frontier.closed && was_open {
             self.remove(keys::open(id))?;
         }
-        let (due_before, due) = (before.as_ref().and_then(|before| before.head.due_at()), head.due_at());
+        let (due_before, due) = (before.and_then(|before| before.head.due_at()), head.due_at());
         if let Some(at) = due_before.filter(|_| due_before != due) {
             self.remove(keys::due(at, id))?;
         }
@@ -143,7 +143,7 @@ impl Index {
             self.insert(keys::due(at, id), &[])?;
         }
         self.insert(keys::head(id), keys::encode_head(stored))?;
-        Ok(before)
+        Ok(())
     }
 
     /// Adds frames to a log's extents; returns the frames of the last record if it is not full.
@@ -275,12 +275,9 @@ impl Index {
         let within = (from > Seq::FIRST)
             .then(|| self.db.range(keys::extent(id, Seq::FIRST)..=start.clone()).next_back())
             .flatten();
-        let start = match within {
-            Some(Ok((key, _))) => key.to_vec(),
-            Some(Err(_)) | None => start,
-        };
-        let range = self.db.range(start..=keys::extent(id, through));
-        range.map(|item| {
+        let rest = if within.is_some() { Bound::Excluded(start) } else { Bound::Included(start) };
+        let rest = self.db.range((rest, Bound::Included(keys::extent(id, through))));
+        within.into_iter().chain(rest).map(|item| {
             let (key, value) = item?;
             let extents = keys::decode_extents(&key, &value)?;
             Ok((key, extents))

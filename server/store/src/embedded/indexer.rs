@@ -9,7 +9,6 @@ use bytes::Bytes;
 use super::account;
 use super::backlog::Work;
 use super::change::{Durability, Payload};
-use super::frame::Lsn;
 use super::index::IndexError;
 use super::keys::{Covered, StoredRecord};
 use super::log::{Extent, Log, Rewritten, Stored};
@@ -20,20 +19,20 @@ use crate::api::Record;
 use crate::types::Seq;
 
 impl Shared {
-    /// Brings the index up to `through`: `work` is all that changed since the last run.
-    pub(crate) fn index_work(&self, work: Work, through: Lsn) -> Result<(), IndexError> {
+    /// Brings the index up to where `covered` says: `work` is all that changed since the last run.
+    pub(crate) fn index_work(&self, work: Work, covered: Covered) -> Result<(), IndexError> {
         let unfinished = Unfinished { shared: self, work };
-        self.index_all(&unfinished.work, through)?;
+        self.index_all(&unfinished.work, covered)?;
         unfinished.finish();
-        self.backlog.set_covered(through);
+        self.backlog.set_covered(covered.lsn);
         Ok(())
     }
 
-    fn index_all(&self, work: &Work, through: Lsn) -> Result<(), IndexError> {
+    fn index_all(&self, work: &Work, covered: Covered) -> Result<(), IndexError> {
         let logs: Vec<LogChange<'_>> = work.logs.iter().filter_map(|pin| LogChange::take(pin)).collect();
         let records = self.cells(&work.records);
         if self.options.durability == Durability::Os {
-            // What was taken may be newer than `through`. Were it not synced before sled has it, a power cut could leave an
+            // What was taken may be newer than that. Were it not synced before sled has it, a power cut could leave an
             // index that is ahead of the log.
             let synced = self.segments.sync_newest();
             synced.map_err(|source| IndexError::Sync { path: self.segments.dir().to_owned(), source })?;
@@ -47,11 +46,7 @@ impl Shared {
             self.index_record(&key, cell, &mut delta)?;
         }
         self.space.count(&self.index, &self.segments, delta)?;
-        self.index.set_covered(Covered {
-            lsn: through,
-            epoch: self.epoch,
-            durability: self.options.durability,
-        })
+        self.index.set_covered(covered)
     }
 
     /// Writes what memory has of one log to the index, without making that durable.
@@ -67,16 +62,27 @@ impl Shared {
 
     /// Counts for their owners what logs keep, then writes the logs.
     fn index_group(&self, group: Vec<LogChange<'_>>, delta: &mut Delta) -> Result<(), IndexError> {
-        let counted =
-            group.iter().map(|change| account::Change::to(&self.index, change.log.id, &change.stored));
-        let emptied = self.accounts.count(&self.index, &counted.collect::<Result<Vec<_>, _>>()?)?;
-        for change in group {
-            self.index_log(change, delta)?;
+        let before = group.iter().map(|change| self.index.head(change.log.id));
+        let before: Vec<Option<Stored>> = before.collect::<Result<_, _>>()?;
+        let counted: Vec<account::Change> = group
+            .iter()
+            .zip(&before)
+            .map(|(change, before)| account::Change::to(change.log.id, before.as_ref(), &change.stored))
+            .collect();
+        let emptied = self.accounts.count(&self.index, &counted)?;
+        for (change, before) in group.into_iter().zip(before) {
+            self.index_log(change, before.as_ref(), delta)?;
         }
         emptied.iter().try_for_each(|owner| self.index.remove_count(owner))
     }
 
-    fn index_log(&self, change: LogChange<'_>, delta: &mut Delta) -> Result<(), IndexError> {
+    /// Writes one log, of which the index has `before`.
+    fn index_log(
+        &self,
+        change: LogChange<'_>,
+        before: Option<&Stored>,
+        delta: &mut Delta,
+    ) -> Result<(), IndexError> {
         let LogChange { log, stored, new, rewritten, open, indexed_watermark } = change;
         if stored.head.frontier.gone {
             return self.unindex_log(log, &stored, delta);
@@ -96,8 +102,8 @@ impl Shared {
         if !rewritten.is_empty() {
             open = self.index.open_extents(log.id)?;
         }
-        let before = self.index.put_head(log.id, &stored)?;
-        if before.as_ref().map(|before| before.origin) != Some(stored.origin) {
+        self.index.put_head(log.id, before, &stored)?;
+        if before.map(|before| before.origin) != Some(stored.origin) {
             before.iter().for_each(|before| delta.drop_origin(&before.origin));
             delta.add_origin(&stored.origin);
         }

@@ -50,6 +50,11 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
+    /// Where the frame ends.
+    pub(crate) fn end(&self) -> Lsn {
+        Lsn(self.lsn.0.saturating_add(self.length))
+    }
+
     /// What it keeps live in its segment, in bytes, about.
     pub(crate) fn live_bytes(&self) -> u64 {
         self.bytes.saturating_add(FRAME_OVERHEAD_BYTES).min(self.length)

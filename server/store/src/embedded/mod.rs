@@ -22,6 +22,7 @@ mod codec;
 mod copier;
 mod disk;
 mod frame;
+mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod index;

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::blob::Blobs;
-use super::change::{Change, Durability, KIND_OPEN};
+use super::change::{Change, Durability};
 use super::disk;
 use super::frame::{self, Lsn};
 use super::index::Index;
 use super::keys::Covered;
-use super::replay::{Replay, from_covered};
-use super::segment::{self, Found, Scan, Segments};
+use super::replay::Replay;
+use super::segment::{self, Found, Segments};
 use super::shared::Shared;
 use super::space::Space;
 use super::tip::Tip;
@@ -240,32 +240,15 @@ fn replay(
     let durability = if is_empty(found) { Durability::Sync } else { Durability::Os };
     let known = covered.unwrap_or(Covered { lsn: oldest, epoch: 0, durability });
     let segments = Segments::new(layout.log(), found);
-    let before = newest_opening(&segments, found, known)?;
-    let epoch = before.epoch + 1;
-    let opened = Covered { lsn: known.lsn, epoch, durability: options.durability };
-    let blobs = Blobs::new(layout.blobs(), options.durability, epoch);
+    let blobs = Blobs::new(layout.blobs(), options.durability);
     let space = Space::load(&index).map_err(|error| OpenError::index(&error))?;
-    let shared = Shared::new(options, opened, before.durability, index, segments, blobs, space);
-    let Some(end) = Replay::new(&shared, known.lsn).run(found)? else {
+    let mut shared = Shared::new(options, known, index, segments, blobs, space);
+    let Some(before) = Replay::new(&shared, known).run(found)? else {
         return Ok(Replayed::IndexIsWrong(Box::new(shared)));
     };
-    let writer = begin_epoch(Arc::new(shared), end)?;
+    shared.begin_epoch(before);
+    let writer = begin_epoch(Arc::new(shared), before.lsn)?;
     Ok(Replayed::Done(writer))
-}
-
-/// The last opening that the log or the index knows of.
-fn newest_opening(segments: &Segments, found: &[Found], known: Covered) -> Result<Covered, OpenError> {
-    let mut newest = known;
-    for segment in from_covered(found, known.lsn).filter(|segment| !segment.is_stub) {
-        for frame in Scan::open(segments, segment.base, known.lsn)? {
-            if frame.kind == KIND_OPEN
-                && let Ok(Change::Open { epoch, durability }) = Change::read(frame.kind, &frame.payload)
-            {
-                newest = Covered { epoch, durability, ..known };
-            }
-        }
-    }
-    Ok(newest)
 }
 
 /// Writes down that a new epoch begins, and makes the writer that goes on from there.

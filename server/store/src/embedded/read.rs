@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::change::{Change, Origin, Payload};
-use super::frame::Lsn;
+use super::frame::{Frame, Lsn};
+use super::frames::Frames;
 use super::index::IndexError;
 use super::log::{Extent, Log, Pin, Stored};
 use super::segment::Segments;
@@ -146,8 +147,11 @@ fn read_segments(
     let from = Seq::after(after);
     let mut budget = Budget::new(limit);
     let mut entries = Vec::new();
-    for extent in extents(shared, log, from, limit).map_err(|error| Fault::broken(&error))? {
-        for entry in read_extent(&shared.segments, log.id, &extent)? {
+    let extents = extents(shared, log, from, limit).map_err(|error| Fault::broken(&error))?;
+    let mut frames = Frames::of(&shared.segments, &extents, limit.entries);
+    while let Some(frame) = frames.next() {
+        let (extent, frame) = frame.map_err(|error| Fault::of_io(&error))?;
+        for entry in entries_in(&frame, log.id, extent)? {
             if entry.last < from {
                 continue;
             }
@@ -220,11 +224,13 @@ pub(crate) struct Placed {
 
 /// The entries of a frame that an extent stands for. Blocks.
 pub(crate) fn read_extent(segments: &Segments, id: LogId, extent: &Extent) -> Result<Vec<Placed>, Fault> {
-    let (found, entries) = entries_of(read_frame(segments, extent.lsn, extent.length)?);
-    let entries: Vec<Placed> = entries
-        .into_iter()
-        .filter(|entry| entry.first >= extent.first && entry.last <= extent.last)
-        .collect();
+    entries_in(&read_frame(segments, extent.lsn, extent.length)?, id, extent)
+}
+
+/// The entries in its frame that an extent stands for.
+fn entries_in(frame: &Frame, id: LogId, extent: &Extent) -> Result<Vec<Placed>, Fault> {
+    let (found, mut entries) = entries_of(change_in(frame)?);
+    entries.retain(|entry| entry.first >= extent.first && entry.last <= extent.last);
     let edges = entries.first().zip(entries.last()).map(|(first, last)| (first.first, last.last));
     if found != Some(id) || edges != Some((extent.first, extent.last)) {
         return Err(Fault::Broken(format!("the index of log {id} points to something else")));
@@ -254,9 +260,13 @@ pub(crate) fn entries_of(change: Change) -> (Option<LogId>, Vec<Placed>) {
     }
 }
 
-fn read_frame(segments: &Segments, lsn: Lsn, length: u64) -> Result<Change, Fault> {
+fn read_frame(segments: &Segments, lsn: Lsn, length: u64) -> Result<Frame, Fault> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let frame = segments.read(lsn, length).map_err(|error| Fault::of_io(&error))?;
+    segments.read(lsn, length).map_err(|error| Fault::of_io(&error))
+}
+
+/// What a frame says.
+fn change_in(frame: &Frame) -> Result<Change, Fault> {
     Change::read(frame.kind, &frame.payload).map_err(|error| Fault::broken(&error))
 }
 
@@ -276,7 +286,7 @@ pub(crate) fn read_document(shared: &Shared, log: &Log) -> Result<Bytes, ReadErr
 
 /// Where a log comes from. Blocks.
 pub(crate) fn read_origin(segments: &Segments, id: LogId, stored: &Stored) -> Result<Origin, Fault> {
-    let origin = match read_frame(segments, stored.origin.lsn, stored.origin.length)? {
+    let origin = match change_in(&read_frame(segments, stored.origin.lsn, stored.origin.length)?)? {
         Change::Create(create) if create.id == id => Some(create.origin),
         Change::Rewrite(rewrite) if rewrite.id == id => rewrite.moved.map(|moved| moved.origin),
         _ => None,

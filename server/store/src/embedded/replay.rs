@@ -16,6 +16,7 @@ use super::codec::Malformed;
 use super::disk::File;
 use super::frame::{Frame, Lsn};
 use super::index::IndexError;
+use super::keys::Covered;
 use super::log::{OriginAt, Pin, Stored};
 use super::rewrite::{Look, Range, rewritten};
 use super::segment::{Found, Scan};
@@ -34,29 +35,28 @@ pub(crate) struct Replay<'a> {
     work: Work,
     /// Logs that frames speak of, but whose making neither the log nor the index has shown.
     orphans: HashSet<LogId>,
-    covered: Lsn,
-    indexed: Lsn,
-}
-
-pub(crate) fn from_covered(found: &[Found], covered: Lsn) -> impl Iterator<Item = &Found> {
-    found.iter().filter(move |segment| segment.end > covered)
+    /// How far the index has come, and the last opening before that.
+    covered: Covered,
+    /// The last opening that the log or the index has shown.
+    opened: Covered,
 }
 
 impl<'a> Replay<'a> {
     /// A replay of what lies at and behind `covered`.
-    pub(crate) fn new(shared: &'a Shared, covered: Lsn) -> Self {
-        Self { shared, work: Work::default(), orphans: HashSet::new(), covered, indexed: covered }
+    pub(crate) fn new(shared: &'a Shared, covered: Covered) -> Self {
+        Self { shared, work: Work::default(), orphans: HashSet::new(), covered, opened: covered }
     }
 
-    /// Brings the index up to the end of the log, which is returned, after cutting off a torn tail. `None` if the log speaks of logs
-    /// that the index should have and does not.
-    pub(crate) fn run(mut self, found: &[Found]) -> Result<Option<Lsn>, OpenError> {
+    /// Brings the index up to the end of the log, after cutting off a torn tail. Returns that end and the last opening before it, or
+    /// `None` if the log speaks of logs that the index should have and does not.
+    pub(crate) fn run(mut self, found: &[Found]) -> Result<Option<Covered>, OpenError> {
         // What a process wrote and did not come to sync must not be in the index before it is durable.
         let newest = self.shared.segments.sync_newest();
         newest.map_err(OpenError::io("sync the log in", self.shared.segments.dir()))?;
         let newest = found.last().map_or(Lsn(0), |last| last.base);
-        let mut end = self.covered;
-        for segment in from_covered(found, self.covered) {
+        let begin = self.covered.lsn;
+        let mut end = begin;
+        for segment in found.iter().filter(|segment| segment.end > begin) {
             let path = self.shared.segments.path(segment.base);
             if segment.is_stub {
                 for frame in stub::read(&path)? {
@@ -65,10 +65,10 @@ impl<'a> Replay<'a> {
                 end = segment.end;
                 continue;
             }
-            let mut scan = Scan::open(&self.shared.segments, segment.base, self.covered)?;
+            let mut scan = Scan::open(&self.shared.segments, segment.base, begin)?;
             while let Some(frame) = scan.next() {
                 self.apply(&frame).map_err(|problem| problem.of(&path, frame.lsn, segment.base))?;
-                if scan.reached().since(self.indexed) >= REPLAY_STEP_BYTES {
+                if scan.reached().since(self.covered.lsn) >= REPLAY_STEP_BYTES {
                     self.index_to(scan.reached())?;
                 }
             }
@@ -88,19 +88,21 @@ impl<'a> Replay<'a> {
         // What is used from now on comes from the index, with all that memory keeps of an open log.
         self.shared.logs.clear();
         self.shared.accounts.begin(&self.shared.index).map_err(|error| OpenError::index(&error))?;
-        Ok(Some(end))
+        Ok(Some(self.covered))
     }
 
     fn index_to(&mut self, through: Lsn) -> Result<(), OpenError> {
-        self.indexed = through;
+        self.covered = Covered { lsn: through, ..self.opened };
         self.shared
-            .index_work(std::mem::take(&mut self.work), through)
+            .index_work(std::mem::take(&mut self.work), self.covered)
             .map_err(|error| OpenError::index(&error))
     }
 
     fn apply(&mut self, frame: &Frame) -> Result<(), ApplyError> {
         match Change::read(frame.kind, &frame.payload).map_err(ApplyError::NotUnderstood)? {
-            Change::Open { .. } => {}
+            Change::Open { epoch, durability } => {
+                self.opened = Covered { epoch, durability, ..self.opened };
+            }
             Change::Create(create) => self.apply_create(&create, frame)?,
             Change::Append(append) => self.apply_append(&append, frame)?,
             Change::Rewrite(rewrite) => self.apply_rewrite(&rewrite, frame)?,
@@ -226,12 +228,18 @@ impl<'a> Replay<'a> {
 
     /// The log as it stands, from memory or from the index; `None` if nothing is known of it.
     fn known(&mut self, id: LogId) -> Result<Option<(Pin, Stored)>, IndexError> {
-        if self.shared.logs.get(id).is_err() {
-            self.shared.index.heal(id)?;
-        }
-        let Some(pin) = self.shared.pin(id)? else { return Ok(None) };
-        let stored = pin.state().committed.clone();
-        Ok(stored.map(|stored| (pin, stored)))
+        let pin = match self.shared.logs.get(id) {
+            Ok(pin) => Some(pin),
+            Err(_) => {
+                self.shared.index.heal(id)?;
+                self.shared.pin(id)?
+            }
+        };
+        let known = pin.and_then(|pin| {
+            let stored = pin.state().committed.clone();
+            Some((pin, stored?))
+        });
+        Ok(known)
     }
 
     fn make(&self, id: LogId) -> Result<Pin, Malformed> {

@@ -87,6 +87,15 @@ pub(crate) struct Found {
     pub(crate) is_stub: bool,
 }
 
+/// A segment, opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) base: Lsn,
+    /// Where it ends; absent for the newest one.
+    pub(crate) end: Option<Lsn>,
+    pub(crate) file: Arc<File>,
+}
+
 /// A segment that takes no more frames.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sealed {
@@ -309,31 +318,33 @@ impl Segments {
 
     /// The frame of `length` bytes at `lsn`. An error of kind `NotFound` says that its segment has left the disk.
     pub(crate) fn read(&self, lsn: Lsn, length: usize) -> io::Result<Frame> {
-        let (base, file) = self.file_of(lsn)?;
+        let held = self.hold(lsn)?;
         let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, lsn.since(base))?;
-        frame::decode(&bytes.into(), lsn).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("the frame at {lsn} is damaged"))
-        })
+        held.file.read_exact_at(&mut bytes, lsn.since(held.base))?;
+        frame::decode(&bytes.into(), lsn).ok_or_else(|| frame::damaged(lsn))
     }
 
-    /// The segment that holds `lsn`, opened.
-    pub(crate) fn file_of(&self, lsn: Lsn) -> io::Result<(Lsn, Arc<File>)> {
+    /// The segment that holds `lsn`, opened. An error of kind `NotFound` says that it has left the disk.
+    pub(crate) fn hold(&self, lsn: Lsn) -> io::Result<Held> {
         let mut segments = self.lock();
-        let opened = segments.values().filter(|known| known.file.is_some()).count();
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no segment holds {lsn}"));
         let found = segments.range_mut(..=lsn).next_back().filter(|(_, known)| !known.is_stub);
         let (base, known) = found.ok_or_else(missing)?;
-        let base = *base;
+        let (base, end) = (*base, known.end);
         if let Some(file) = &known.file {
-            return Ok((base, Arc::clone(file)));
+            return Ok(Held { base, end, file: Arc::clone(file) });
         }
-        let opened_now = Arc::new(File::open(&self.path(base))?);
-        known.file = Some(Arc::clone(&opened_now));
-        if opened >= MAX_OPEN_FILES {
+        let file = Arc::new(File::open(&self.path(base))?);
+        known.file = Some(Arc::clone(&file));
+        if segments.values().filter(|known| known.file.is_some()).count() > MAX_OPEN_FILES {
             Self::close_one(&mut segments, base);
         }
-        Ok((base, opened_now))
+        Ok(Held { base, end, file })
+    }
+
+    /// The segment that holds `lsn`, and where it begins.
+    pub(crate) fn file_of(&self, lsn: Lsn) -> io::Result<(Lsn, Arc<File>)> {
+        self.hold(lsn).map(|held| (held.base, held.file))
     }
 
     /// Makes what was written to the newest segment durable; the older ones were synced before it was begun.

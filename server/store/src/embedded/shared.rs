@@ -85,8 +85,7 @@ impl Cell {
 impl Shared {
     pub(crate) fn new(
         options: Options,
-        opened: Covered,
-        previous: Durability,
+        covered: Covered,
         index: Index,
         segments: Segments,
         blobs: Blobs,
@@ -94,8 +93,8 @@ impl Shared {
     ) -> Self {
         Self {
             options,
-            epoch: opened.epoch,
-            previous,
+            epoch: covered.epoch,
+            previous: covered.durability,
             logs: Logs::new(),
             accounts: Accounts::new(options.quotas),
             index,
@@ -104,8 +103,15 @@ impl Shared {
             space,
             health: watch::channel(Health::Serving).0,
             records: Mutex::default(),
-            backlog: Backlog::new(opened.lsn),
+            backlog: Backlog::new(covered.lsn),
         }
+    }
+
+    /// Begins the epoch that follows the last opening.
+    pub(crate) fn begin_epoch(&mut self, before: Covered) {
+        self.epoch = before.epoch + 1;
+        self.previous = before.durability;
+        self.blobs.begin_epoch(self.epoch);
     }
 
     /// Fails every later write (D-24). The first reason stays.

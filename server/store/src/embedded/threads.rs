@@ -8,6 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use tokio::sync::mpsc;
 
 use super::cleaner::Cleaner;
+use super::keys::Covered;
 use super::shared::Shared;
 use super::writer::{Command, Writer};
 
@@ -30,8 +31,9 @@ pub(crate) fn start_writer(
 pub(crate) fn start_indexer(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     Builder::new().name("tidemark-indexer".to_owned()).spawn(move || {
         guarded(&shared, "the indexer", || {
-            while let Some((work, through)) = shared.backlog.next() {
-                if let Err(error) = shared.index_work(work, through) {
+            let (epoch, durability) = (shared.epoch, shared.options.durability);
+            while let Some((work, lsn)) = shared.backlog.next() {
+                if let Err(error) = shared.index_work(work, Covered { lsn, epoch, durability }) {
                     shared.poison(&format!("cannot write the index: {error}"));
                     return;
                 }

@@ -92,7 +92,7 @@ pub struct Checked {
 pub(super) fn check(dir: &Path, report: &mut dyn FnMut(Problem)) -> Result<Checked, OpenError> {
     let parts = Parts::open(dir)?;
     // Nothing is written: neither the durability nor the epoch matters.
-    let blobs = Blobs::new(parts.layout.blobs(), Durability::Sync, 0);
+    let blobs = Blobs::new(parts.layout.blobs(), Durability::Sync);
     let mut check = Check { parts: &parts, blobs, report, checked: Checked::default(), log_is_whole: true };
     let mut against = match &parts.index {
         Ok(known) => Some(Against::new(known)),

@@ -155,7 +155,7 @@ async fn an_index_that_says_something_else_than_the_log_is_found() {
     let stale = found_in_index(dir, |index| {
         let mut stored = index.head(open).unwrap().unwrap();
         stored.changed_in = stored.since;
-        index.put_head(open, &stored).unwrap();
+        index.put_head(open, Some(&stored), &stored).unwrap();
     });
     assert!(stale.contains(&format!("does not have the change of log {open}")), "{stale}");
     EmbeddedStore::rebuild(dir, Options::default()).unwrap();
@@ -164,7 +164,7 @@ async fn an_index_that_says_something_else_than_the_log_is_found() {
     assert!(record.contains("1 records are missing"), "{record}");
 
     let stored = purged(dir, closed).await;
-    let removed = found_in_index(dir, |index| drop(index.put_head(closed, &stored).unwrap()));
+    let removed = found_in_index(dir, |index| index.put_head(closed, None, &stored).unwrap());
     assert!(removed.contains(&format!("log {closed}, which was removed")), "{removed}");
 
     fs::write(dir.join("index").join("db"), b"garbage").unwrap();
