@@ -68,6 +68,7 @@ impl Contender {
                 status: 0,
                 document: Bytes::new(),
                 entries: vec![Bytes::new()],
+                endless: None,
             };
             store.create(new).await.unwrap();
         }

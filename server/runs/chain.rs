@@ -115,6 +115,7 @@ mod tests {
                 status: Status::InProgress.to_byte(),
                 document: Bytes::from(stored.to_string()),
                 entries,
+                endless: None,
             };
             store.create(new).await.unwrap();
             outbox.push(kind::COMPLETED, &json!({ "response": { "output": [{ "out": link }] } })).unwrap();

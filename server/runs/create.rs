@@ -190,6 +190,7 @@ async fn log_first_events(
         status: status.to_byte() | birth.document.mark(),
         document: birth.document.encode()?,
         entries,
+        endless: None,
     };
     let head = shared.create_log(new).await.map_err(faults::of_write)?;
     Ok((author, head, status))

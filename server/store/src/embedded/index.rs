@@ -73,7 +73,11 @@ impl Index {
     pub(crate) fn load(&self, id: LogId, caps: &crate::api::Caps) -> Result<Option<LogState>> {
         let Some(stored) = self.head(id)? else { return Ok(None) };
         let mut state = LogState::new(Some(stored.clone()));
-        if !stored.head.frontier.closed {
+        if stored.head.endless {
+            let mut extents = self.open_extents(id)?;
+            extents.retain(|extent| extent.lsn <= stored.changed_in);
+            state.open_extents = extents;
+        } else if !stored.head.frontier.closed {
             let from = Seq::after(stored.head.frontier.watermark);
             for record in self.extent_records(id, from) {
                 let mut extents = record?;
@@ -99,13 +103,13 @@ impl Index {
     pub(crate) fn put_head(&self, id: LogId, stored: &Stored) -> Result<Option<Stored>> {
         let head = &stored.head;
         let before = self.head(id)?;
-        if before.is_none() {
+        if before.is_none() && !head.endless {
             self.db.insert(keys::owner(&head.owner, id), &[])?;
         }
-        if before.is_none() && !head.frontier.closed {
+        if before.is_none() && !head.is_settled() {
             self.db.insert(keys::open(id), &[])?;
         }
-        let was_open = before.as_ref().is_none_or(|before| !before.head.frontier.closed);
+        let was_open = before.as_ref().is_none_or(|before| !before.head.is_settled());
         if head.frontier.closed && was_open {
             self.db.remove(keys::open(id))?;
         }
@@ -223,7 +227,7 @@ impl Index {
             if let Some(at) = head.due_at() {
                 self.db.remove(keys::due(at, id))?;
             }
-            if !head.frontier.closed {
+            if !head.is_settled() {
                 self.db.remove(keys::open(id))?;
             }
             self.db.remove(keys::owner(&head.owner, id))?;

@@ -1,6 +1,6 @@
 //! What memory holds of one log, and the table of the logs that memory holds.
 //!
-//! A log is here while it is open and was used, while the index lags behind it, and while somebody reads it; nothing stays for
+//! A log is here while it is open, shall end and was used, while the index lags behind it, and while somebody reads it; nothing stays for
 //! a log that merely exists. Whoever uses a log holds a [`Pin`]; the last pin to go takes the log out of the table.
 
 use std::collections::{HashMap, VecDeque};
@@ -172,7 +172,7 @@ impl LogState {
 
     /// Whether nothing but the index is needed to answer for this log.
     fn is_idle(&self) -> bool {
-        let ended = |stored: &Stored| stored.head.frontier.closed || stored.head.frontier.gone;
+        let ended = |stored: &Stored| stored.head.is_settled() || stored.head.frontier.gone;
         !self.dirty
             && self.staged.is_none()
             && self.unindexed.is_empty()
@@ -278,13 +278,14 @@ impl Logs {
         self.shards.iter().map(length).sum()
     }
 
-    /// Every log of an owner that memory holds, and whether it still exists.
+    /// Every log of an owner that memory holds, but for endless ones, and whether it still exists.
     pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<(LogId, bool)> {
         let mut found = Vec::new();
         for shard in &self.shards {
             for (id, log) in &shard.lock().unwrap_or_else(PoisonError::into_inner).logs {
                 let state = log.state();
-                if let Some(stored) = state.committed.as_ref().filter(|stored| stored.head.owner == *owner) {
+                let listed = |stored: &&Stored| stored.head.owner == *owner && !stored.head.endless;
+                if let Some(stored) = state.committed.as_ref().filter(listed) {
                     found.push((*id, !stored.head.frontier.gone));
                 }
             }

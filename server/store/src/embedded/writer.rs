@@ -22,7 +22,7 @@ pub(crate) use super::reply::Reply;
 use super::rewrite::PutSpans;
 use super::segment;
 use super::shared::{Cell, Chain, Seen, Shared, Work};
-use super::standing::Standing;
+use super::standing::{End, Standing};
 use crate::api::{self, Appended, Version, WriteError};
 use crate::memory::check_append;
 use crate::types::{Head, Seq};
@@ -70,6 +70,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct NewLog {
     pub(crate) status: u8,
+    pub(crate) end: End,
     pub(crate) origin: Origin,
     pub(crate) entries: Vec<Payload>,
     /// What finds out whether there is room for it; absent = there is no quota.
@@ -234,7 +235,7 @@ impl Writer {
             drop(state);
             return Staged::LogRefused { reply, error: WriteError::Exists, _pin: pin };
         }
-        let NewLog { status, origin, entries, mut hold } = create;
+        let NewLog { status, end, origin, entries, mut hold } = create;
         let lsn = self.next_lsn();
         let mut stored = new_stored(&origin, lsn);
         let bytes = entries.iter().map(Payload::len).fold(stored.document_bytes, u64::saturating_add);
@@ -243,13 +244,16 @@ impl Writer {
             return Staged::LogRefused { reply, error, _pin: pin };
         }
         self.holds.extend(hold);
-        let (last, watermark) = retain(&mut state, &caps, Seq::FIRST, &entries);
+        stored.head.endless = matches!(end, End::Endless(_));
+        let retained = retain(&mut state, &stored.head, &caps, Seq::FIRST, &entries);
+        let last = retained.last;
         let standing = Standing {
             status,
             epoch: self.shared.epoch,
-            watermark,
-            retained_entries: state.retained.entries(),
-            retained_bytes: state.retained.bytes(),
+            watermark: retained.watermark,
+            retained_entries: retained.entries,
+            retained_bytes: retained.bytes,
+            end,
             has_blobs: origin.document.is_blob() || entries.iter().any(Payload::is_blob),
             ..Standing::of(&stored)
         };
@@ -290,19 +294,20 @@ impl Writer {
             }
         };
         let first = append.expected_last.next();
-        let (last, watermark) = retain(&mut state, &caps, first, &entries);
-        let takes_over = append.epoch > stored.head.epoch;
+        let retained = retain(&mut state, &stored.head, &caps, first, &entries);
+        let last = retained.last;
+        let takes_over = append.epoch > stored.head.epoch && !stored.head.endless;
         let rolled_back =
             (takes_over && self.shared.previous == Durability::Os).then_some(stored.head.frontier.committed);
         let before = Standing::of(&stored);
         let standing = Standing {
             status: append.status.unwrap_or(before.status),
             epoch: append.epoch,
-            watermark: watermark.or(before.watermark),
+            watermark: retained.watermark.or(before.watermark),
             recovered_through: rolled_back.or(before.recovered_through),
-            retained_entries: state.retained.entries(),
-            retained_bytes: state.retained.bytes(),
-            closed: append.close,
+            retained_entries: retained.entries,
+            retained_bytes: retained.bytes,
+            end: before.end.after_append(append.close),
             has_blobs: before.has_blobs || entries.iter().any(Payload::is_blob),
             ..before
         };
@@ -423,14 +428,33 @@ impl Writer {
 
 pub(crate) const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a frame of the log");
 
-/// Counts new entries against the caps; returns the last seq, and the watermark if entries had to go.
-fn retain(state: &mut LogState, caps: &api::Caps, first: Seq, entries: &[Payload]) -> (Seq, Option<Seq>) {
-    let mut last = first;
-    for (offset, entry) in (0u64..).zip(entries) {
-        last = Seq::new(first.get().saturating_add(offset));
-        state.retained.push(caps, last, 1, entry.len());
+/// What a log retains with new entries.
+struct Retains {
+    last: Seq,
+    /// Absent = nothing had to go.
+    watermark: Option<Seq>,
+    entries: u64,
+    bytes: u64,
+}
+
+/// Counts new entries, against the caps if these hold for the log.
+fn retain(state: &mut LogState, head: &Head, caps: &api::Caps, first: Seq, entries: &[Payload]) -> Retains {
+    let count = entries.len() as u64;
+    let last = Seq::new(first.get().saturating_add(count.saturating_sub(1)));
+    if head.endless {
+        let bytes = entries.iter().map(Payload::len).fold(head.retained_bytes, u64::saturating_add);
+        return Retains {
+            last,
+            watermark: None,
+            entries: head.retained_entries.saturating_add(count),
+            bytes,
+        };
     }
-    (last, state.retained.evict(caps))
+    for (offset, entry) in (0u64..).zip(entries) {
+        state.retained.push(caps, Seq::new(first.get().saturating_add(offset)), 1, entry.len());
+    }
+    let watermark = state.retained.evict(caps);
+    Retains { last, watermark, entries: state.retained.entries(), bytes: state.retained.bytes() }
 }
 
 pub(crate) fn extent_of(first: Seq, entries: &[Payload], lsn: Lsn, length: u64) -> Extent {

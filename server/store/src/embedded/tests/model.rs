@@ -59,6 +59,9 @@ const CAPS: Caps = Caps { entries: Some(40), bytes: Some(300_000) };
 const QUOTAS: Quotas =
     Quotas { owner: Quota { logs: Some(4), bytes: None }, total: Quota { logs: None, bytes: None } };
 
+/// Of the logs, this one is endless.
+const ENDLESS: u8 = 5;
+
 /// So small that a history fills some, and they get cleaned.
 const SEGMENT_BYTES: u64 = 1500;
 
@@ -119,8 +122,10 @@ impl Both {
                 let id = *self.ids.entry(log).or_insert_with(id);
                 let (owner, created_at) = (owner(), UnixMillis(7));
                 let document = vec![log; 10 + entries.len() * 9000].into();
-                let new =
-                    NewLog { id, owner, created_at, status: log, document, entries: payloads(&entries) };
+                let endless =
+                    (log == ENDLESS).then_some(Close { compacts_at: None, expires_at: Some(UnixMillis(9)) });
+                let (status, entries) = (log, payloads(&entries));
+                let new = NewLog { id, owner, created_at, status, document, entries, endless };
                 let (disk, model) = (self.disk().create(new.clone()).await, self.model.create(new).await);
                 self.same(id, &disk, &model);
             }
@@ -284,7 +289,14 @@ impl Both {
         let (kept, model) = (self.disk().usage_of(&owner()).await.unwrap(), self.model.usage().kept);
         assert_eq!((kept.logs, self.disk().usage().kept), (model.logs, kept));
         let mut bytes = 0;
-        for id in self.disk().logs_of(&owner(), None, 100).await.unwrap() {
+        let listed = self.disk().logs_of(&owner(), None, 100).await.unwrap();
+        let endless = self.ids.get(&ENDLESS).copied();
+        let is_there = endless.map(|id| self.disk().head(id));
+        let is_there = match is_there {
+            Some(head) => head.await.unwrap().is_some(),
+            None => false,
+        };
+        for id in listed.into_iter().chain(endless.filter(|_| is_there)) {
             bytes += self.disk().head(id).await.unwrap().unwrap().retained_bytes;
             bytes += self.disk().document(id).await.unwrap().len() as u64;
         }
