@@ -10,27 +10,44 @@ use crate::error::Error;
 use crate::grpc::status::status;
 use crate::runs::{Delivery, Reader};
 
+/// What is read, piece by piece.
+pub(super) trait Source {
+    /// A piece.
+    type Item;
+
+    /// The next piece; `None` at the end. Cancel safe; nothing follows an error.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Self::Item>, Error>> + Send;
+}
+
+impl Source for Reader {
+    type Item = Delivery;
+
+    async fn next(&mut self) -> Result<Option<Delivery>, Error> {
+        Self::next(self).await
+    }
+}
+
 /// A reader and the access of who reads.
 #[derive(Debug)]
-pub(super) struct Guarded {
-    reader: Reader,
+pub(super) struct Guarded<R = Reader> {
+    reader: R,
     lease: Lease,
     ended: bool,
 }
 
-impl Guarded {
+impl<R: Source> Guarded<R> {
     /// Guards a reader, whose opening may have taken long: access is checked again before anything is sent (O-31).
     ///
     /// # Errors
     /// Those of [`Lease::check`]: nothing was sent yet, so the call is refused like any other.
-    pub(super) async fn new(reader: Reader, access: Access, principal: Principal) -> Result<Self, Status> {
+    pub(super) async fn new(reader: R, access: Access, principal: Principal) -> Result<Self, Status> {
         let mut lease = Lease::new(access, principal);
         lease.check().await.map_err(|error| status(&error))?;
         Ok(Self { reader, lease, ended: false })
     }
 
     /// The next item of the stream. Nothing follows an error. The run goes on whatever becomes of its reader.
-    pub(super) async fn next(&mut self) -> Option<Result<Delivery, Status>> {
+    pub(super) async fn next(&mut self) -> Option<Result<R::Item, Status>> {
         if self.ended {
             return None;
         }
@@ -39,7 +56,7 @@ impl Guarded {
         item.map(|item| item.map_err(|error| status(&error)))
     }
 
-    async fn pull(&mut self) -> Result<Option<Delivery>, Error> {
+    async fn pull(&mut self) -> Result<Option<R::Item>, Error> {
         let delivery = tokio::select! {
             // A reader that has something at hand does not begin to wait for a loss: it looks, below.
             biased;

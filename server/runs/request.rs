@@ -2,8 +2,6 @@
 //!
 //! It owns the bounds of what may be asked. It must never look anything up: what it refuses is wrong whoever asks.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tidemark_proto::v1::create_request::Input;
@@ -11,7 +9,7 @@ use tidemark_proto::v1::{self, CreateRequest};
 
 use crate::backends::Api;
 use crate::error::Error;
-use crate::json;
+use crate::{json, labels};
 use crate::runs::document::Document;
 use crate::runs::{chat, extra};
 
@@ -20,15 +18,6 @@ pub const MAX_INPUT_CHARS: usize = 10_485_760;
 
 /// The longest name of a model, in bytes.
 const MAX_MODEL_BYTES: usize = 256;
-
-/// The most labels of a response.
-const MAX_METADATA: usize = 16;
-
-/// The longest key of a label, in characters.
-const MAX_METADATA_KEY_CHARS: usize = 64;
-
-/// The longest value of a label, in characters.
-const MAX_METADATA_VALUE_CHARS: usize = 512;
 
 #[derive(Serialize)]
 struct InputMessage<'a> {
@@ -49,7 +38,7 @@ struct InputText<'a> {
 /// `invalid_request` that names the field and says what would be right.
 pub(super) fn check(request: CreateRequest, created_at: u64) -> Result<Document, Error> {
     check_model(&request.model)?;
-    check_metadata(&request.metadata)?;
+    labels::check(&request.metadata)?;
     match v1::Api::try_from(request.api) {
         Ok(v1::Api::Unspecified | v1::Api::Responses) => response(request, created_at),
         Ok(v1::Api::ChatCompletions) => chat::check(request, created_at),
@@ -58,6 +47,10 @@ pub(super) fn check(request: CreateRequest, created_at: u64) -> Result<Document,
 }
 
 fn response(request: CreateRequest, created_at: u64) -> Result<Document, Error> {
+    if !request.session.is_empty() && request.previous_response_id.is_some() {
+        let text = "session and previous_response_id exclude each other: a session has its own past";
+        return Err(Error::invalid("session", text));
+    }
     let items = input(request.input)?;
     let mut params = extra::parse(&request.extra)?;
     let instructions = match extra::value(&params, "instructions")? {
@@ -76,6 +69,8 @@ fn response(request: CreateRequest, created_at: u64) -> Result<Document, Error> 
         previous_response_id: request.previous_response_id,
         metadata: request.metadata,
         instructions,
+        joins: Some(request.session).filter(|session| !session.is_empty()),
+        session: None,
         idempotency_key: request.idempotency_key,
         params,
     })
@@ -90,24 +85,6 @@ fn check_model(model: &str) -> Result<(), Error> {
         1..=MAX_MODEL_BYTES => Ok(()),
         _ => Err(Error::invalid("model", format!("model must have at most {MAX_MODEL_BYTES} bytes"))),
     }
-}
-
-fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Error> {
-    let wrong = |text: String| Err(Error::invalid("metadata", text));
-    if metadata.len() > MAX_METADATA {
-        return wrong(format!("metadata must have at most {MAX_METADATA} pairs"));
-    }
-    for (key, value) in metadata {
-        if key.chars().count() > MAX_METADATA_KEY_CHARS {
-            return wrong(format!("a key of metadata must have at most {MAX_METADATA_KEY_CHARS} characters"));
-        }
-        if value.chars().count() > MAX_METADATA_VALUE_CHARS {
-            return wrong(format!(
-                "a value of metadata must have at most {MAX_METADATA_VALUE_CHARS} characters"
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// # Errors
@@ -201,6 +178,7 @@ mod tests {
             (labels((0..17).map(|n| (n.to_string(), String::new()))), "metadata"),
             (labels([pair(65, 1)]), "metadata"),
             (labels([pair(1, 513)]), "metadata"),
+            (CreateRequest { session: "s".into(), previous_response_id: Some("r".into()), ..text("x") }, "session"),
         ];
         for (request, param) in table {
             let error = check(request, 0).unwrap_err();

@@ -99,6 +99,8 @@ pub(in crate::runs) fn check(request: CreateRequest, created_at: u64) -> Result<
         previous_response_id: None,
         metadata: request.metadata,
         instructions: None,
+        joins: None,
+        session: None,
         idempotency_key: request.idempotency_key,
         params,
     })
@@ -107,6 +109,9 @@ pub(in crate::runs) fn check(request: CreateRequest, created_at: u64) -> Result<
 fn refuse_foreign(request: &CreateRequest) -> Result<(), Error> {
     if request.background {
         return Err(foreign("background"));
+    }
+    if !request.session.is_empty() {
+        return Err(foreign("session"));
     }
     match request.previous_response_id {
         Some(_) => Err(foreign("previous_response_id")),
