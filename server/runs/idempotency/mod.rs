@@ -245,6 +245,7 @@ mod tests {
                 expires_at: None,
                 retained_entries: 3,
                 retained_bytes: 3,
+                endless: false,
             },
             json: format!(r#"{{"output":{output},"error":{error}}}"#).into(),
             fault: None,

@@ -11,6 +11,7 @@ mod lists;
 mod quotas;
 mod races;
 mod recovery;
+mod sessions;
 
 use std::sync::Arc;
 
