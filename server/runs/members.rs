@@ -12,6 +12,7 @@ use tidemark_store::{Head, LogId, Owner};
 
 use crate::error::Error;
 use crate::items::{identified, is_message, written_out};
+use crate::json::Node;
 use crate::runs::document::Document;
 use crate::runs::handle::{Found, Runs, Shared};
 use crate::runs::id::ResponseId;
@@ -107,9 +108,15 @@ impl Shared {
 /// An item of the output. What is no message and was not completed means nothing to anybody.
 fn of_output(response: LogId, place: u32, item: &RawValue) -> Result<Entrant, Error> {
     let Part { id, status } = serde_json::from_str(item.get()).map_err(Error::internal)?;
-    let is_broken = !is_message(item) && status.is_some_and(|status| status != "completed");
+    let is_broken = !is_message(item) && status.as_deref().is_some_and(|status| status != "completed");
     // Every backend gives its items ids; one that does not must not hide them.
     let id = id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("item_{response}o{place:04x}"));
-    let entrant = Entrant::new(id, item.get().to_owned().into())?;
+    let mut node = Node::parse(item.get()).map_err(Error::internal)?;
+    if status.as_deref() == Some("in_progress") {
+        // Nothing goes on in a history.
+        node.set("status", Node::text("incomplete"));
+    }
+    let json = serde_json::to_vec(&node).map_err(Error::internal)?;
+    let entrant = Entrant::new(id, json.into())?;
     Ok(if is_broken { entrant.broken() } else { entrant })
 }

@@ -354,30 +354,35 @@ async fn a_session_is_made_reset_and_removed_as_a_whole_whatever_write_was_the_l
     assert!(whole && seen.iter().all(|times| *times > 0), "{seen:?}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_response_that_starts_again_is_given_what_it_was_given_first() {
-    let options = Options { on_restart: OnRestart::Retry, ..Options::default() };
-    let first = room_with([text("x"), stop()], options.clone(), Caps::default());
-    first.run(says("one")).await;
-    let Room { runs, store, clock, .. } = first;
-    drop(runs);
-    let queued = room_over(Arc::clone(&store), clock, [Act::Queue], options.clone());
-    let id = queued.create(CreateRequest { background: true, ..says("two") }).await.snapshot.id.to_string();
-    let Room { runs, clock, .. } = queued;
-    // Another one enters meanwhile.
-    let other = room_over(Arc::clone(&store), Arc::clone(&clock), [text("other"), stop()], options.clone());
-    other.run(says("three")).await;
-    runs.drain(Duration::ZERO).await;
-    drop((runs, other));
-    while Arc::strong_count(&store) > 1 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let store = Arc::try_unwrap(store).unwrap().reopen();
-    let room = room_over(Arc::new(store), clock, [text("again"), stop()], options);
-    room.runs.recover().await.unwrap();
-    room.events(&id).await;
-    assert_eq!(room.given(0), ["one", "x"]);
-    let items = room.history().await;
-    let expected = [("user", "one"), ("assistant", "x"), ("user", "three"), ("assistant", "other"), ("user", "two"), ("assistant", "again")];
-    assert_eq!(told(&items), pairs(expected));
+#[test]
+fn a_response_that_starts_again_is_given_what_it_was_given_first() {
+    let process = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let options = || Options { on_restart: OnRestart::Retry, ..Options::default() };
+    let first = process();
+    let (store, clock, id) = first.block_on(async {
+        let room = room_with([text("x"), stop()], options(), Caps::default());
+        room.run(says("one")).await;
+        let queued = room_over(Arc::clone(&room.store), Arc::clone(&room.clock), [Act::Queue], options());
+        let two = queued.create(CreateRequest { background: true, ..says("two") }).await;
+        // Another one enters meanwhile.
+        room.run(says("three")).await;
+        (Arc::clone(&room.store), Arc::clone(&room.clock), two.snapshot.id.to_string())
+    });
+    drop(first);
+    let store = Arc::try_unwrap(store).expect("the process is gone, and every task with it").reopen();
+    process().block_on(async {
+        let room = room_over(Arc::new(store), clock, [text("again"), stop()], options());
+        room.runs.recover().await.unwrap();
+        room.events(&id).await;
+        assert_eq!(room.given(0), ["one", "x"]);
+        let expected = [
+            ("user", "one"),
+            ("assistant", "x"),
+            ("user", "three"),
+            ("assistant", "x"),
+            ("user", "two"),
+            ("assistant", "again"),
+        ];
+        assert_eq!(told(&room.history().await), pairs(expected));
+    });
 }
