@@ -14,6 +14,8 @@ pub mod clock;
 pub mod config;
 pub mod error;
 mod faults;
+#[cfg(test)]
+mod fixtures;
 pub mod grpc;
 mod items;
 mod labels;

@@ -20,7 +20,7 @@ use super::gate::Gate;
 use super::origin::{Visitors, guard};
 use super::refusal::{Surface, no_such_method};
 use super::request_id::{RequestIds, assign};
-use super::{headers, identity, panics, query_ticket, quota};
+use super::{headers, identity, openapi, panics, query_ticket, quota};
 use crate::grpc::name_faults;
 
 /// What a page of another origin may read of a reply, besides what every page may.
@@ -75,8 +75,9 @@ pub fn rest(rest: Router, options: &Options) -> Router {
     outer(rest.layer(from_fn(unknown_method)).layer(from_fn(forwarded::announce)), options)
 }
 
-/// The layers before it is known who is calling.
+/// The layers before it is known who is calling, over the pages for which nobody need know it as well.
 fn outer(routes: Router, options: &Options) -> Router {
+    let routes = openapi::page().merge(routes);
     let routes = routes.layer(from_fn(query_ticket::take)).layer(from_fn(panics::contain));
     let routes = with_cors(routes, &options.origins);
     let guarded = match &options.visitors {

@@ -7,6 +7,10 @@ mod errors;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod protos;
 #[cfg(test)]
 mod rules;

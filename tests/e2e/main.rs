@@ -25,6 +25,7 @@ mod limits;
 mod lockout;
 mod long;
 mod matrix;
+mod openapi;
 mod owners;
 mod rates;
 mod readers;

@@ -220,7 +220,7 @@ impl Change {
         let change = match kind {
             KIND_OPEN => Self::Open {
                 epoch: reader.varint()?,
-                durability: if reader.byte()? == 0 { Durability::Sync } else { Durability::Os },
+                durability: if reader.flag()? { Durability::Os } else { Durability::Sync },
             },
             KIND_CREATE => Self::Create(Create::read(&mut reader)?),
             KIND_APPEND => Self::Append(Append::read(&mut reader)?),
@@ -327,7 +327,7 @@ impl Rewrite {
         let id = LogId::from_bytes(reader.array()?);
         let standing = Standing::read(reader)?;
         let committed = Seq::new(reader.varint()?);
-        let merges = reader.byte()? != 0;
+        let merges = reader.flag()?;
         let moved = match reader.option()? {
             Some(since) => Some(Moved { since: Lsn(since), origin: Origin::read(reader)? }),
             None => None,

@@ -191,6 +191,8 @@ impl Cleaner {
         if !live.is_empty() {
             return Ok(false);
         }
+        // An index that says that something lives where no file is tells that the file was lost.
+        self.shared.index.sync()?;
         self.remove(segment, contents.tombstones)?;
         self.shared.space.set(&self.shared.index, segment.base, None)?;
         self.shared.space.set_pure(segment.base);

@@ -59,13 +59,25 @@ impl Reader {
         let mut value = 0u64;
         for position in 0..MAX_VARINT_BYTES {
             let byte = u64::from(self.byte()?);
-            let part = (byte & 0x7f).checked_shl(7 * position).unwrap_or(0);
-            value |= part;
+            let (part, shift) = (byte & 0x7f, 7 * position);
+            if part << shift >> shift != part {
+                break;
+            }
+            value |= part << shift;
             if byte < 0x80 {
                 return Ok(value);
             }
         }
         Err(Malformed("varint too long"))
+    }
+
+    /// A byte that says yes or no.
+    pub(crate) fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed("neither yes nor no")),
+        }
     }
 
     pub(crate) fn signed(&mut self) -> Result<i64, Malformed> {
@@ -105,6 +117,15 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_varint_of_more_than_64_bits_is_refused() {
+        let bytes = |last: u8| [&[0xff; 9][..], &[last]].concat();
+        assert_eq!(Reader::new(bytes(1).into()).varint(), Ok(u64::MAX));
+        for last in [2, 3, 0x7f, 0x81] {
+            assert!(Reader::new(bytes(last).into()).varint().is_err(), "{last}");
+        }
+    }
+
     proptest! {
         #[test]
         fn parts_read_back_as_written(numbers: Vec<u64>, text: Vec<u8>, option: Option<u32>, signed: i64) {
@@ -123,6 +144,16 @@ mod tests {
             prop_assert_eq!(reader.option(), Ok(option.map(u64::from)));
             prop_assert_eq!(reader.signed(), Ok(signed));
             prop_assert_eq!(reader.end(), Ok(()));
+        }
+
+        #[test]
+        fn a_varint_is_one_of_64_bits_or_none(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+            let mut reader = Reader::new(bytes.into());
+            if let Ok(value) = reader.varint() {
+                let mut out = Vec::new();
+                put_varint(&mut out, value);
+                prop_assert_eq!(Reader::new(out.into()).varint(), Ok(value));
+            }
         }
 
         #[test]

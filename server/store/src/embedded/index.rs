@@ -49,9 +49,14 @@ impl Index {
         Ok(self.db.get(keys::COVERED)?.map(|value| Covered::decode(&value)).transpose()?)
     }
 
-    /// Makes everything inserted so far durable, then says that it covers the log up to there.
+    /// Makes everything inserted so far durable, and that it covers the log up to there.
     pub(crate) fn set_covered(&self, covered: Covered) -> Result<()> {
         self.db.insert(keys::COVERED, covered.encode())?;
+        self.sync()
+    }
+
+    /// Makes everything inserted so far durable.
+    pub(crate) fn sync(&self) -> Result<()> {
         self.db.flush()?;
         // sled's flush does not reach the disk (storage.md); this does.
         let synced = File::open(&self.file).and_then(|file| file.sync_data());

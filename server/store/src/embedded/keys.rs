@@ -124,7 +124,7 @@ impl Covered {
         let mut reader = Reader::new(Bytes::copy_from_slice(value));
         check_format(&mut reader)?;
         let (lsn, epoch) = (Lsn(reader.varint()?), reader.varint()?);
-        let durability = if reader.byte()? == 0 { Durability::Sync } else { Durability::Os };
+        let durability = if reader.flag()? { Durability::Os } else { Durability::Sync };
         Ok(Self { lsn, epoch, durability })
     }
 }

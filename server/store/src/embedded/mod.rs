@@ -111,6 +111,45 @@ pub enum OpenError {
         /// What is wrong.
         problem: String,
     },
+    /// A file of the log is gone, and its index knows of what lives in it. Nothing was changed.
+    #[error(
+        "{} is not there: a segment is missing; restore the data directory from a copy, or give up what is missing with \
+         `tidemark store rebuild`",
+        path.display()
+    )]
+    SegmentMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The log ends before what its index has seen of it: the end of it is gone, with what was acknowledged there. Nothing was
+    /// changed.
+    #[error(
+        "{} ends at {end}, but its index has seen it up to {covered}: the end of the log is missing; restore the data \
+         directory from a copy, or give up what is missing with `tidemark store rebuild`",
+        log.display()
+    )]
+    EndMissing {
+        /// The directory of the log.
+        log: PathBuf,
+        /// Where the log ends, in bytes.
+        end: u64,
+        /// Up to where the index has seen it, in bytes.
+        covered: u64,
+    },
+    /// A part of the log is whole, and says what this program does not know. Nothing was changed.
+    #[error(
+        "{} at byte {position} is not damaged, but says what this program does not know ({problem}); use the version of the \
+         program that wrote it",
+        path.display()
+    )]
+    NotUnderstood {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file.
+        position: u64,
+        /// What is not known.
+        problem: String,
+    },
     /// Another version of this program wrote it. Nothing was changed.
     #[error("{} has format {found}, this program knows {known}; use the version of the program that wrote it", path.display())]
     OtherVersion {

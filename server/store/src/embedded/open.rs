@@ -1,7 +1,7 @@
 //! Opening a store: the lock, the segments, the index, and a new epoch.
 //!
-//! It decides which index is of use. One that is missing, will not open or is
-//! ahead of the log is made anew from the whole log: its faults cost time, never data (D-37).
+//! It decides which index is of use. One that is missing or will not open is made anew from the whole log: its faults cost time,
+//! never data (D-37). One that has seen more of the log than there is tells that the end of the log is gone.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -181,9 +181,13 @@ fn open_index(
     });
     let why = match opened {
         Ok((index, Some(covered))) if (whole..=end).contains(&covered.lsn) => {
+            check_segments(layout, &index, found)?;
             return Ok((index, Some(covered)));
         }
-        Ok((_, Some(covered))) if covered.lsn > end => "it is ahead of the log".to_owned(),
+        Ok((_, Some(covered))) if covered.lsn > end => {
+            // The index never has what the log has not: it did not run ahead, the log has lost its end.
+            return Err(OpenError::EndMissing { log: layout.log(), end: end.0, covered: covered.lsn.0 });
+        }
         Ok((_, Some(_))) => "it is older than segments that have left the disk".to_owned(),
         Ok((_, None)) => "it does not say what it covers".to_owned(),
         Err(error) => error.to_string(),
@@ -195,6 +199,16 @@ fn open_index(
     let index =
         Index::open(&layout.index(), options.index_cache_bytes).map_err(|error| OpenError::index(&error))?;
     Ok((index, None))
+}
+
+/// Refuses a log without a segment in which, as the index says, something lives.
+fn check_segments(layout: &Layout, index: &Index, found: &[Found]) -> Result<(), OpenError> {
+    let live = index.live().map_err(|error| OpenError::index(&error))?;
+    let is_there = |base: Lsn| found.iter().any(|found| found.base == base && !found.is_stub);
+    match live.into_iter().find(|(base, bytes)| *bytes > 0 && !is_there(*base)) {
+        None => Ok(()),
+        Some((base, _)) => Err(OpenError::SegmentMissing { path: segment::path(&layout.log(), base) }),
+    }
 }
 
 enum Replayed {

@@ -56,16 +56,14 @@ impl<'a> Replay<'a> {
             let path = self.shared.segments.path(segment.base);
             if segment.is_stub {
                 for frame in stub::read(&path)? {
-                    self.apply(&frame)
-                        .map_err(|problem| damaged(&path, frame.lsn, segment.base, problem.to_string()))?;
+                    self.apply(&frame).map_err(|problem| problem.of(&path, frame.lsn, segment.base))?;
                 }
                 end = segment.end;
                 continue;
             }
             let mut scan = Scan::open(&self.shared.segments, segment.base, self.covered)?;
             while let Some(frame) = scan.next() {
-                self.apply(&frame)
-                    .map_err(|problem| damaged(&path, frame.lsn, segment.base, problem.to_string()))?;
+                self.apply(&frame).map_err(|problem| problem.of(&path, frame.lsn, segment.base))?;
                 if scan.reached().since(self.indexed) >= REPLAY_STEP_BYTES {
                     self.index_to(scan.reached())?;
                 }
@@ -97,7 +95,7 @@ impl<'a> Replay<'a> {
     }
 
     fn apply(&mut self, frame: &Frame) -> Result<(), ApplyError> {
-        match Change::read(frame.kind, &frame.payload)? {
+        match Change::read(frame.kind, &frame.payload).map_err(ApplyError::NotUnderstood)? {
             Change::Open { .. } => {}
             Change::Create(create) => self.apply_create(&create, frame)?,
             Change::Append(append) => self.apply_append(&append, frame)?,
@@ -219,11 +217,24 @@ impl<'a> Replay<'a> {
 #[derive(Debug, thiserror::Error)]
 enum ApplyError {
     #[error(transparent)]
+    NotUnderstood(Malformed),
+    #[error(transparent)]
     Malformed(#[from] Malformed),
     #[error(transparent)]
     Index(#[from] IndexError),
     #[error(transparent)]
     Unreadable(#[from] ReadError),
+}
+
+impl ApplyError {
+    /// The same about a frame at `lsn`, in the file that begins at `base`.
+    fn of(&self, path: &Path, lsn: Lsn, base: Lsn) -> OpenError {
+        let (position, problem) = (lsn.since(base), self.to_string());
+        match self {
+            Self::NotUnderstood(_) => OpenError::NotUnderstood { path: path.to_owned(), position, problem },
+            _ => damaged(path, lsn, base, problem),
+        }
+    }
 }
 
 fn damaged(path: &Path, lsn: Lsn, base: Lsn, problem: String) -> OpenError {

@@ -18,7 +18,11 @@ pub(crate) enum Answer {
 impl Answer {
     pub(crate) fn send(self) {
         match self {
-            Self::Head(reply, result, _pin) => drop(reply.send(result)),
+            Self::Head(reply, result, pin) => {
+                // Whoever is refused may try again at once: then nothing of the first try may be in the way.
+                let _pin = result.is_ok().then_some(pin);
+                drop(reply.send(result));
+            }
             Self::Purge(reply, result) => drop(reply.send(result)),
             Self::Record(reply, result) => drop(reply.send(result)),
         }

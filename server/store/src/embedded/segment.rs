@@ -34,6 +34,11 @@ fn file_name(base: Lsn) -> String {
     format!("{:020}.log", base.0)
 }
 
+/// The file in `dir` of the segment that begins at `base`.
+pub(crate) fn path(dir: &Path, base: Lsn) -> PathBuf {
+    dir.join(file_name(base))
+}
+
 fn header(base: Lsn) -> [u8; HEADER_BYTES as usize] {
     let mut out = [0; HEADER_BYTES as usize];
     let mut fields = Vec::with_capacity(HEADER_BYTES as usize);
@@ -211,7 +216,7 @@ impl Segments {
     }
 
     pub(crate) fn path(&self, base: Lsn) -> PathBuf {
-        self.dir.join(file_name(base))
+        path(&self.dir, base)
     }
 
     /// Where the segment begins that holds `lsn`.

@@ -15,6 +15,8 @@ const CLOSED: u8 = 8;
 const HAS_BLOBS: u8 = 16;
 /// With [`CLOSED`]: the log is not closed but endless; what is due is said in the same place.
 const ENDLESS: u8 = 32;
+/// All of these. Others are of a later version, and may say that more follows.
+const FLAGS: u8 = HAS_WATERMARK | HAS_RECOVERED | HAS_GENERATION | CLOSED | HAS_BLOBS | ENDLESS;
 
 /// All of a head that changes but the last seq, which the frame says by its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +129,9 @@ impl Standing {
 
     pub(crate) fn read(reader: &mut Reader) -> Result<Self, Malformed> {
         let flags = reader.byte()?;
+        if flags & !FLAGS != 0 {
+            return Err(Malformed("a flag that this version does not know"));
+        }
         let status = reader.byte()?;
         let epoch = reader.varint()?;
         let mut number = |flag: u8| (flags & flag != 0).then(|| reader.varint()).transpose();
@@ -161,6 +166,15 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_flag_of_a_later_version_is_refused() {
+        for flag in [32, 64, 128] {
+            // Ten zeroes are enough for any standing without options.
+            let bytes = [&[flag][..], &[0; 10]].concat();
+            assert!(Standing::read(&mut Reader::new(bytes.into())).is_err(), "{flag}");
+        }
+    }
 
     /// Any standing.
     pub(crate) fn standing() -> impl Strategy<Value = Standing> {

@@ -39,6 +39,10 @@ pub enum Remedy {
     Rebuild,
     /// Take the data directory from a copy.
     Restore,
+    /// Take the data directory from a copy, or give up what the log has lost and make the index anew from what is left.
+    RestoreOrRebuild,
+    /// The program is older than what wrote the file.
+    OtherVersion,
     /// Take one file from a copy, or give up the response that it belongs to.
     RestoreOrDelete,
 }
@@ -48,6 +52,10 @@ impl fmt::Display for Remedy {
         f.write_str(match self {
             Self::Rebuild => "run `tidemark store rebuild`",
             Self::Restore => "restore the data directory from a copy",
+            Self::RestoreOrRebuild => {
+                "restore the data directory from a copy, or give up what is missing with `tidemark store rebuild`"
+            }
+            Self::OtherVersion => "use the version of the program that wrote it",
             Self::RestoreOrDelete => "restore the file from a copy, or delete the response",
         })
     }
@@ -90,7 +98,7 @@ pub(super) fn check(dir: &Path, report: &mut dyn FnMut(Problem)) -> Result<Check
         Ok(known) => Some(Against::new(known)),
         Err(why) => {
             let problem = format!("the index cannot be used ({why}); what it points to was not checked");
-            check.problem(parts.layout.index(), None, problem, Remedy::Rebuild);
+            check.problem(parts.layout.index(), None, problem, why.remedy());
             None
         }
     };
@@ -176,7 +184,8 @@ impl Check<'_> {
             Err(malformed) => {
                 self.log_is_whole = false;
                 let position = Some(frame.lsn.since(base));
-                return self.problem(path.to_owned(), position, malformed.to_string(), Remedy::Restore);
+                let problem = format!("not damaged, but not understood either ({malformed})");
+                return self.problem(path.to_owned(), position, problem, Remedy::OtherVersion);
             }
         };
         let Some(against) = against else { return };
@@ -249,8 +258,12 @@ impl Check<'_> {
 
     /// Something that a log needs cannot be read from the log files.
     fn fault(&mut self, id: LogId, fault: Fault) {
-        let (Fault::Missing(problem) | Fault::Broken(problem)) = fault;
-        let remedy = if self.log_is_whole { Remedy::Rebuild } else { Remedy::Restore };
+        let (problem, remedy) = match fault {
+            // An index that is made anew would not know of it any more.
+            Fault::Missing(problem) => (problem, Remedy::RestoreOrRebuild),
+            Fault::Broken(problem) if self.log_is_whole => (problem, Remedy::Rebuild),
+            Fault::Broken(problem) => (problem, Remedy::Restore),
+        };
         self.problem(
             self.parts.layout.log(),
             None,

@@ -66,8 +66,28 @@ struct Parts {
     layout: Layout,
     found: Vec<Found>,
     segments: Segments,
-    index: Result<KnownIndex, String>,
+    index: Result<KnownIndex, Unusable>,
     _lock: File,
+}
+
+/// Why an index cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+enum Unusable {
+    /// The next start makes it anew.
+    #[error("{0}")]
+    Index(String),
+    /// It is whole, and the log is not.
+    #[error("it has seen the log up to {covered}: the end of the log is missing")]
+    EndMissing { covered: Lsn },
+}
+
+impl Unusable {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Index(_) => Remedy::Rebuild,
+            Self::EndMissing { .. } => Remedy::RestoreOrRebuild,
+        }
+    }
 }
 
 /// An index that can be used.
@@ -96,17 +116,17 @@ fn end_of(found: &[Found]) -> Lsn {
     found.last().map_or(Lsn(0), |last| last.end)
 }
 
-/// The index, or why a start would make it anew.
-fn known_index(layout: &Layout, end: Lsn) -> Result<KnownIndex, String> {
+/// The index, or why it cannot be used.
+fn known_index(layout: &Layout, end: Lsn) -> Result<KnownIndex, Unusable> {
+    let unusable = |why: &dyn std::fmt::Display| Unusable::Index(why.to_string());
     // sled would make one.
     if !layout.index().join("db").exists() {
-        return Err("there is none".to_owned());
+        return Err(unusable(&"there is none"));
     }
-    let index = Index::open(&layout.index(), INDEX_CACHE_BYTES).map_err(|error| error.to_string())?;
-    match index.covered() {
-        Ok(Some(covered)) if covered.lsn <= end => Ok(KnownIndex { index, covered }),
-        Ok(Some(_)) => Err("it is ahead of the log".to_owned()),
-        Ok(None) => Err("it does not say what it covers".to_owned()),
-        Err(error) => Err(error.to_string()),
+    let index = Index::open(&layout.index(), INDEX_CACHE_BYTES).map_err(|error| unusable(&error))?;
+    match index.covered().map_err(|error| unusable(&error))? {
+        Some(covered) if covered.lsn <= end => Ok(KnownIndex { index, covered }),
+        Some(covered) => Err(Unusable::EndMissing { covered: covered.lsn }),
+        None => Err(unusable(&"it does not say what it covers")),
     }
 }

@@ -24,7 +24,7 @@ pub struct Stats {
     pub index_bytes: u64,
     /// What the disk has left for new data, in bytes.
     pub free_bytes: u64,
-    /// What the index says; an error is why the next start will make it anew.
+    /// What the index says; an error is why it cannot be used.
     pub index: Result<IndexStats, String>,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn stats(dir: &Path) -> Result<Stats, OpenError> {
         Ok(known) => {
             Ok(of_index(known, end.since(known.covered.lsn)).map_err(|error| OpenError::index(&error))?)
         }
-        Err(why) => Err(why.clone()),
+        Err(why) => Err(why.to_string()),
     };
     Ok(Stats {
         segments,

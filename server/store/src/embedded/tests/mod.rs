@@ -10,6 +10,7 @@ use crate::api::{Append, Close, NewLog, ReadError, ReadLimit, Store as _, WriteE
 use crate::testing::{Tested, append, assert_reads, create, id, new_log, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
+mod fixture;
 mod inspect;
 mod model;
 mod space;
@@ -117,23 +118,30 @@ async fn an_index_that_is_gone_or_will_not_open_is_made_anew() {
 }
 
 #[tokio::test]
-async fn an_index_behind_the_log_catches_up_and_one_ahead_of_it_is_made_anew() {
-    let (dir, closed, open) = written().await;
+async fn an_index_behind_the_log_catches_up() {
+    let (dir, _, open) = written().await;
     let old = dir.path().join("index.old");
     copy_dir(&dir.path().join("index"), &old);
-    let log_before = fs::read(&segments(dir.path())[0]).unwrap();
     let store = reopen(dir.path());
     store.append(append(&store, open, 100, 150)).await.unwrap();
     drop(store);
-    let new = dir.path().join("index.new");
-    fs::rename(dir.path().join("index"), &new).unwrap();
-
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
     fs::rename(&old, dir.path().join("index")).unwrap();
     assert_reads(&reopen(dir.path()), open, 0, 150).await;
+}
 
-    fs::remove_dir_all(dir.path().join("index")).unwrap();
-    fs::rename(&new, dir.path().join("index")).unwrap();
-    fs::write(&segments(dir.path())[0], log_before).unwrap();
+#[tokio::test]
+async fn a_log_whose_end_is_gone_is_refused_until_that_is_given_up() {
+    let (dir, closed, open) = written().await;
+    let newest = segments(dir.path()).pop().unwrap();
+    let before = fs::read(&newest).unwrap();
+    let store = reopen(dir.path());
+    store.append(append(&store, open, 100, 150)).await.unwrap();
+    drop(store);
+    fs::write(&newest, before).unwrap();
+    let error = EmbeddedStore::open(dir.path(), Options::default()).unwrap_err();
+    assert!(matches!(error, OpenError::EndMissing { end, covered, .. } if end < covered), "{error}");
+    EmbeddedStore::rebuild(dir.path(), Options::default()).unwrap();
     assert_written(&reopen(dir.path()), closed, open).await;
 }
 
@@ -159,6 +167,8 @@ async fn a_torn_tail_is_cut_off_at_any_length() {
     store.append(append(&store, open, 100, 110)).await.unwrap();
     drop(store);
     let longer = fs::read(&path).unwrap();
+    // What is torn was never in an index.
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
     // The last frame is the append; the one before it is the opening of the epoch.
     for keep in [whole.len() + 1, whole.len() + 19, longer.len() - 1, longer.len() - 100] {
         fs::write(&path, &longer[..keep]).unwrap();
@@ -222,6 +232,18 @@ async fn a_missing_blob_is_an_error_of_its_reader_only() {
         Err(ReadError::Broken(_))
     ));
     assert_reads(&store, other, 0, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_create_that_found_no_room_is_not_in_the_way_of_the_next_try() {
+    let quota = crate::quota::Quota { logs: Some(0), bytes: None };
+    let (store, _dir) =
+        limited(Caps::default(), Quotas { owner: quota, ..Quotas::default() }, Durability::Os);
+    let log = id();
+    for _ in 0..2000 {
+        let refused = store.create(new_log(log, owner())).await;
+        assert!(matches!(refused, Err(WriteError::Full(_))), "{refused:?}");
+    }
 }
 
 #[tokio::test]
