@@ -167,7 +167,9 @@ mod tests {
     fn messages_are_told_from_all_else() {
         let is = |json: &str| is_message(&serde_json::from_str::<Box<RawValue>>(json).unwrap());
         assert!(is(r#"{"type":"message","role":"user"}"#) && is(r#"{"role":"user"}"#));
-        for other in [r#"{"type":"reasoning"}"#, r#"{"type":"function_call","role":"x"}"#, "{}", r#"{"type":7}"#] {
+        for other in
+            [r#"{"type":"reasoning"}"#, r#"{"type":"function_call","role":"x"}"#, "{}", r#"{"type":7}"#]
+        {
             assert!(!is(other), "{other}");
         }
     }

@@ -34,4 +34,3 @@ pub(crate) fn check(metadata: &BTreeMap<String, String>) -> Result<(), Error> {
     }
     Ok(())
 }
-

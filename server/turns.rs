@@ -67,8 +67,8 @@ impl<N: Name> Drop for Place<N> {
 mod tests {
     use std::pin::pin;
 
-    use futures_util::FutureExt;
     use super::*;
+    use futures_util::FutureExt;
 
     fn name(name: &str) -> String {
         name.to_owned()

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use serde::Serialize;
 use tidemark_proto::v1::{
-    AddItemsRequest, DeleteItemRequest, ErrorCode, GetItemRequest, GetSessionRequest, ListItemsRequest, Session,
-    SessionItem, UpdateSessionRequest,
+    AddItemsRequest, DeleteItemRequest, ErrorCode, GetItemRequest, GetSessionRequest, ListItemsRequest,
+    Session, SessionItem, UpdateSessionRequest,
 };
 
 use crate::body;

@@ -123,7 +123,8 @@ impl Ask {
         let after = params.position(AFTER)?.unwrap_or_default().to_owned();
         let as_stream = wants_stream(&parts.headers);
         if as_stream && !cursor.is_empty() {
-            let text = "`cursor` is for pages: a stream begins with the newest one, or behind `Last-Event-ID`";
+            let text =
+                "`cursor` is for pages: a stream begins with the newest one, or behind `Last-Event-ID`";
             return Err(Failure::new(ErrorCode::InvalidCursor, text).with_param(CURSOR));
         }
         if !as_stream && !after.is_empty() {

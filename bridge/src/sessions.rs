@@ -176,7 +176,8 @@ mod tests {
     fn a_body_makes_a_session_or_is_refused_by_name() {
         let read = |body: &str, key| parse(&Bytes::copy_from_slice(body.as_bytes()), key);
         assert_eq!(read("", Some("id")), Ok(CreateSessionRequest::default()));
-        let made = read(r#"{"id":"k","metadata":{"a":"b"},"items":[ {"role":"user"} ]}"#, Some("id")).unwrap();
+        let made =
+            read(r#"{"id":"k","metadata":{"a":"b"},"items":[ {"role":"user"} ]}"#, Some("id")).unwrap();
         assert_eq!((made.key.as_str(), made.items), ("k", Bytes::from_static(br#"[ {"role":"user"} ]"#)));
         assert_eq!(read(r#"{"id":null,"metadata":null,"items":null}"#, Some("id")), read("{}", None));
         for (body, param) in [(r#"{"id":"k"}"#, "id"), (r#"{"item":[]}"#, "item")] {

@@ -87,7 +87,8 @@ mod tests {
 
     use secrecy::ExposeSecret as _;
     use tidemark_proto::v1::responses_service_server::ResponsesService;
-    use tidemark_proto::v1::{CreateRequest, GetRequest, ListRequest, Wait};
+    use tidemark_proto::v1::sessions_service_server::SessionsService;
+    use tidemark_proto::v1::{CreateRequest, GetRequest, ListHistoryRequest, ListRequest, Wait};
     use tidemark_store::memory::MemoryStore;
     use tidemark_store::{Caps, Owner};
     use tokio::time::Instant;
@@ -96,9 +97,10 @@ mod tests {
 
     use super::*;
     use crate::auth::{Directory, Mode, NewKey, Presented, Scopes};
-    use crate::grpc::Responses;
+    use crate::grpc::{Responses, SessionsOf};
     use crate::runs::testing::{Act, OneModel, Script, TestClock, stop, text};
     use crate::runs::{OnGap, Options, Runs};
+    use crate::sessions::View;
     use crate::tasks::Tasks;
     use crate::telemetry::RunMeters;
 
@@ -194,6 +196,28 @@ mod tests {
         for read in [get, list] {
             assert_eq!(reason(&read.unwrap_err()), refused);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn check_13_a_history_shows_nothing_when_access_is_lost_during_the_first_read() {
+        let (room, _) = room([text("secret"), stop()]).await;
+        let (sessions, owner) = (room.runs.sessions().clone(), room.reader.owner().clone());
+        let items = br#"[{"role":"user","content":"secret"}]"#;
+        sessions.create(&owner, Some("k"), Default::default(), items).await.unwrap();
+        let watch = async || sessions.watch(&owner, "k", View::All, 0, "").await.unwrap();
+        let (opening, watcher) = (watch().await, watch().await);
+        let mut open = Guarded::new(watcher, room.access.clone(), room.reader.clone()).await.unwrap();
+        room.disable().await;
+        let refused = (Code::Unauthenticated, "unauthorized".to_owned());
+        let opened = Guarded::new(opening, room.access.clone(), room.reader.clone()).await;
+        assert_eq!(reason(&opened.map(drop).unwrap_err()), refused);
+        let first = open.next().await.unwrap().unwrap_err();
+        assert_eq!(reason(&first), (Code::Unauthenticated, "STREAM_FORBIDDEN".to_owned()));
+        assert!(open.next().await.is_none(), "nothing follows");
+        let service = SessionsOf::new(sessions.clone(), room.access.clone());
+        let page = ListHistoryRequest { key: "k".into(), ..Default::default() };
+        let page = service.list_history(room.call(page)).await;
+        assert_eq!(reason(&page.map(drop).unwrap_err()), refused);
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,8 +20,8 @@ pub use codec::name_faults;
 pub use keys::Keys;
 pub use models::Models;
 pub use responses::Responses;
-pub use sessions::SessionsOf;
 pub use routes::{SERVICES, Services, contract, keys, methods, routes};
+pub use sessions::SessionsOf;
 pub use status::{status, unauthorized};
 
 use crate::auth::{Access, Principal};

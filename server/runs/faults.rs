@@ -6,8 +6,8 @@ use tidemark_proto::v1::ErrorCode;
 use tidemark_store::{Lost, ReadError, WriteError};
 
 use crate::error::Error;
-pub(super) use crate::faults::{draining, storage_full};
 use crate::faults;
+pub(super) use crate::faults::{draining, storage_full};
 use crate::runs::id::ResponseId;
 
 /// When to try again after a refusal that ends as soon as another response does.

@@ -48,6 +48,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use crate::alarm::HEARTBEAT;
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
 pub use create::Created;
 pub use event::Event;
@@ -59,5 +60,4 @@ pub use models::Models;
 pub use options::{OnRepeat, OnRestart, Options, Retention};
 pub use reader::{Delivery, Gap, OnGap, Reader, events_of};
 pub use request::MAX_INPUT_CHARS;
-pub use crate::alarm::HEARTBEAT;
 pub use status::{Cancelled, Incomplete, Status};

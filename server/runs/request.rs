@@ -9,9 +9,9 @@ use tidemark_proto::v1::{self, CreateRequest};
 
 use crate::backends::Api;
 use crate::error::Error;
-use crate::{json, labels};
 use crate::runs::document::Document;
 use crate::runs::{chat, extra};
+use crate::{json, labels};
 
 /// The longest input given as text, in characters.
 pub const MAX_INPUT_CHARS: usize = 10_485_760;
@@ -178,7 +178,10 @@ mod tests {
             (labels((0..17).map(|n| (n.to_string(), String::new()))), "metadata"),
             (labels([pair(65, 1)]), "metadata"),
             (labels([pair(1, 513)]), "metadata"),
-            (CreateRequest { session: "s".into(), previous_response_id: Some("r".into()), ..text("x") }, "session"),
+            (
+                CreateRequest { session: "s".into(), previous_response_id: Some("r".into()), ..text("x") },
+                "session",
+            ),
         ];
         for (request, param) in table {
             let error = check(request, 0).unwrap_err();

@@ -251,7 +251,8 @@ impl Sessions {
     /// How many items of a response are in a history already, behind the place where the response began.
     async fn entered(&self, found: &Found, response: LogId, after: Seq) -> Result<usize, Error> {
         let mut count = 0;
-        let of_response = |entry: &Entry| matches!(&entry.what, What::Item(item) if item.response == Some(response));
+        let of_response =
+            |entry: &Entry| matches!(&entry.what, What::Item(item) if item.response == Some(response));
         let each = self.0.each(found.log(), after.next(), found.committed(), |_, entry| {
             count += usize::from(of_response(&entry));
             Ok(true)
@@ -270,7 +271,8 @@ impl Sessions {
         let _turn = self.0.turns.take(&Name::of(owner, &key)).await;
         let found = self.0.find(owner, &key).await?;
         self.0.check_room(&found.head, items.len())?;
-        let (count, whats) = (items.len() as u64, items.into_iter().map(|item| What::Item(item.into_item(None))));
+        let (count, whats) =
+            (items.len() as u64, items.into_iter().map(|item| What::Item(item.into_item(None))));
         let head = self.0.add(&found, whats.collect()).await?;
         let through = head.frontier.committed;
         let from = Seq::new(through.get().saturating_sub(count.saturating_sub(1)));

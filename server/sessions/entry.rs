@@ -49,10 +49,7 @@ pub(super) enum What {
     /// An item was here. Never shown.
     Removed,
     /// An item was taken out elsewhere: for those who have seen it.
-    Removal {
-        seq: u64,
-        id: String,
-    },
+    Removal { seq: u64, id: String },
 }
 
 /// An item of a history.
@@ -117,7 +114,9 @@ impl Entry {
                 form.item = Some(serde_json::from_slice(&item.json).map_err(Error::internal)?);
             }
             What::Removed => {}
-            What::Removal { seq, id } => (form.removes, form.id) = (Some(*seq), Some(Cow::Borrowed(id.as_str()))),
+            What::Removal { seq, id } => {
+                (form.removes, form.id) = (Some(*seq), Some(Cow::Borrowed(id.as_str())))
+            }
         }
         serde_json::to_vec(&form).map(Bytes::from).map_err(Error::internal)
     }
@@ -175,7 +174,13 @@ mod tests {
 
     fn item(is_message: bool, is_broken: bool) -> What {
         let json = Bytes::from_static(br#"{"id":"msg_1","text":"h\u00e4\n"}"#);
-        What::Item(Item { id: "msg_\"1".to_owned(), json, response: Some(LogId::from_bytes([0xef; 16])), is_message, is_broken })
+        What::Item(Item {
+            id: "msg_\"1".to_owned(),
+            json,
+            response: Some(LogId::from_bytes([0xef; 16])),
+            is_message,
+            is_broken,
+        })
     }
 
     #[test]

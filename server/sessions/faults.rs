@@ -24,18 +24,22 @@ pub(super) fn exists(param: &str) -> Error {
 }
 
 pub(super) fn stale(param: &str) -> Error {
-    let text = "the history that this position was given for is not there any more; begin with the newest page";
+    let text =
+        "the history that this position was given for is not there any more; begin with the newest page";
     Error::new(ErrorCode::CursorStale, text).with_param(param)
 }
 
 pub(super) fn rolled_back(committed: Seq) -> Error {
-    let text = "the newest items that this position has seen were lost in a power cut; begin with the newest page";
+    let text =
+        "the newest items that this position has seen were lost in a power cut; begin with the newest page";
     let lost = Lost { watermark: None, earliest: Seq::FIRST, committed, rolled_back: true };
     Error::new(ErrorCode::OffsetLost, text).with_param("after").with_lost(lost)
 }
 
 pub(super) fn full(what: &str) -> Error {
-    let text = format!("the history of the session has {what}, which is as much as it may; reset it, or use another");
+    let text = format!(
+        "the history of the session has {what}, which is as much as it may; reset it, or use another"
+    );
     Error::new(ErrorCode::SessionFull, text)
 }
 

@@ -160,8 +160,7 @@ impl Shared {
         let next_page_token =
             end.map(|(seq, stamp)| sealer.write(bound, Use::Older, found.cursor(seq, stamp)));
         let newest = back.newest.filter(|_| before.is_none());
-        let position =
-            newest.map(|(seq, stamp)| sealer.write(bound, Use::Newer, found.cursor(seq, stamp)));
+        let position = newest.map(|(seq, stamp)| sealer.write(bound, Use::Newer, found.cursor(seq, stamp)));
         let items = self.shown(found, view, back.rows).await?;
         Ok(HistoryPage { items, next_page_token, page_size, generation: found.place.generation, position })
     }

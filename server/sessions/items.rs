@@ -108,8 +108,7 @@ impl Shared {
         for _ in 0..TRIES {
             let head = self.store.head(log).await.map_err(Error::internal)?.ok_or_else(faults::no_item)?;
             let spans = vec![Span { last: seq, payload: payload.clone() }];
-            let compact =
-                Compact { id: log, generation: head.generation, from: seq, spans, settles: false };
+            let compact = Compact { id: log, generation: head.generation, from: seq, spans, settles: false };
             match self.store.compact(compact).await {
                 Ok(_) => return Ok(()),
                 Err(WriteError::Changed { .. }) => {}

@@ -22,6 +22,8 @@ mod options;
 mod places;
 mod record;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use append::{Entering, Entrant, MAX_CONTEXT_BYTES, Membership};

@@ -17,6 +17,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_per_owner: Some(10_000), max_items: Some(100_000), max_bytes: Some(64 << 20), retention: None }
+        Self {
+            max_per_owner: Some(10_000),
+            max_items: Some(100_000),
+            max_bytes: Some(64 << 20),
+            retention: None,
+        }
     }
 }

@@ -31,6 +31,7 @@ mod rates;
 mod readers;
 mod restarts;
 mod resumes;
+mod sessions;
 mod setup;
 mod shutdown;
 mod storage;

@@ -104,7 +104,9 @@ async fn what_was_broken_off_enters_with_what_it_put_out_and_leaves_no_trace_wit
     let created = room.create(says("one")).await;
     let id = created.snapshot.id.to_string();
     let mut reader = room.runs.read(created).await.unwrap();
-    while !matches!(reader.next().await.unwrap(), Some(Delivery::Events { events, .. }) if events.iter().any(|e| e.kind.ends_with("delta"))) {}
+    while !matches!(reader.next().await.unwrap(), Some(Delivery::Events { events, .. }) if events.iter().any(|e| e.kind.ends_with("delta")))
+    {
+    }
     room.runs.cancel(&alice(), &id).await.unwrap();
     let items = room.history().await;
     assert_eq!(told(&items), pairs([("user", "one"), ("assistant", "so far")]));
@@ -119,9 +121,18 @@ async fn what_was_broken_off_enters_with_what_it_put_out_and_leaves_no_trace_wit
 #[tokio::test(start_paused = true)]
 async fn o_21_a_tool_call_is_hidden_and_a_broken_one_is_nobodys() {
     let call = |finish| {
-        let begin = Step::ToolCall { index: 0, id: Some("call_1".into()), name: Some("f".into()), arguments: "{\"a\":".into() };
+        let begin = Step::ToolCall {
+            index: 0,
+            id: Some("call_1".into()),
+            name: Some("f".into()),
+            arguments: "{\"a\":".into(),
+        };
         let rest = Step::ToolCall { index: 0, id: None, name: None, arguments: "1}".into() };
-        [Act::Give(begin)].into_iter().chain(if finish { vec![Act::Give(rest), Act::Give(Step::Finish(Finish::Stop))] } else { vec![Act::Hang] })
+        [Act::Give(begin)].into_iter().chain(if finish {
+            vec![Act::Give(rest), Act::Give(Step::Finish(Finish::Stop))]
+        } else {
+            vec![Act::Hang]
+        })
     };
     let whole = room(call(true));
     whole.run(says("one")).await;
@@ -136,9 +147,14 @@ async fn o_21_a_tool_call_is_hidden_and_a_broken_one_is_nobodys() {
         tokio::task::yield_now().await;
     }
     broken.runs.cancel(&alice(), &id).await.unwrap();
-    let seqs: Vec<u64> = history_of(broken.runs.sessions(), View::All).await.iter().map(|item| item.seq.get()).collect();
+    let seqs: Vec<u64> =
+        history_of(broken.runs.sessions(), View::All).await.iter().map(|item| item.seq.get()).collect();
     assert_eq!(seqs, [1]);
-    assert_eq!(broken.runs.sessions().get(alice().owner(), KEY).await.unwrap().committed.get(), 2, "it keeps its number");
+    assert_eq!(
+        broken.runs.sessions().get(alice().owner(), KEY).await.unwrap().committed.get(),
+        2,
+        "it keeps its number"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,7 +238,9 @@ async fn a_full_session_takes_no_response_and_an_owner_no_session_more() {
     assert_eq!((error.code(), error.param()), (ErrorCode::SessionFull, Some("session")));
     assert_eq!(room.history().await.len(), 6);
     room.run(in_session("second")).await;
-    let code = async |principal: Principal| room.runs.create(&principal, in_session("third")).await.map(drop).map_err(|e| e.code());
+    let code = async |principal: Principal| {
+        room.runs.create(&principal, in_session("third")).await.map(drop).map_err(|e| e.code())
+    };
     assert_eq!(code(alice()).await, Err(ErrorCode::QuotaExceeded));
     assert_eq!(code(bob()).await, Ok(()));
     room.runs.sessions().delete(alice().owner(), "second").await.unwrap();
@@ -256,7 +274,9 @@ fn dying(after: usize) -> (Faulty<impl Fn(Call) -> bool + Send + Sync>, Arc<Atom
     let count = Arc::clone(&writes);
     let fails = move |call| match call {
         Call::Head(_) | Call::Record => false,
-        Call::Create | Call::Append | Call::PutRecord | Call::Purge => count.fetch_add(1, Ordering::SeqCst) >= after,
+        Call::Create | Call::Append | Call::PutRecord | Call::Purge => {
+            count.fetch_add(1, Ordering::SeqCst) >= after
+        }
     };
     (Faulty { store: Arc::new(MemoryStore::new(Caps::default())), fails }, writes)
 }
@@ -283,7 +303,8 @@ async fn a_response_enters_once_whatever_write_was_the_last() {
     let mut whole = false;
     for after in 0..40 {
         let (faulty, writes) = dying(after);
-        let room = room_behind(faulty, Arc::new(TestClock::default()), [text("x"), stop()], Options::default());
+        let room =
+            room_behind(faulty, Arc::new(TestClock::default()), [text("x"), stop()], Options::default());
         let mut done = Vec::new();
         for turn in 0..2 {
             if let Ok(created) = room.runs.create(&alice(), says(&turn.to_string())).await {
@@ -343,7 +364,10 @@ async fn a_session_is_made_reset_and_removed_as_a_whole_whatever_write_was_the_l
             }
             Err(_) => (if reset { 3 } else { 0 }, 0),
         };
-        assert!(state >= u64::from(made) + u64::from(reset) + u64::from(removed), "after {after}: what was acknowledged is there");
+        assert!(
+            state >= u64::from(made) + u64::from(reset) + u64::from(removed),
+            "after {after}: what was acknowledged is there"
+        );
         assert_eq!(room.store.usage().logs_in_memory, logs, "no log is left behind after {after}");
         assert_eq!(room.runs.sessions().recover().await.unwrap(), 0);
         seen[usize::try_from(state).unwrap()] += 1;
@@ -356,7 +380,8 @@ async fn a_session_is_made_reset_and_removed_as_a_whole_whatever_write_was_the_l
 
 #[test]
 fn a_response_that_starts_again_is_given_what_it_was_given_first() {
-    let process = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let process =
+        || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let options = || Options { on_restart: OnRestart::Retry, ..Options::default() };
     let first = process();
     let (store, clock, id) = first.block_on(async {
