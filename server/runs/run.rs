@@ -268,7 +268,9 @@ impl Run {
 
     fn blame_backend(&self, error: Error) -> Ending {
         self.shared.meters.backend_errors.increment(error.code().code());
-        Ending::Failed(error)
+        // A backend knows only that an item came before those of this request.
+        let of_session = self.session.is_some() && error.param() == Some("previous_response_id");
+        Ending::Failed(if of_session { error.with_param("session") } else { error })
     }
 
     /// Commits what is left, the terminal event and the status as one step (D-17).

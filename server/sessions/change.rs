@@ -52,7 +52,7 @@ impl Shared {
         self.store.create(new).await.map_err(crate::faults::of_write)
     }
 
-    /// Makes a session; the caller has the turn of the owner, and has seen that there is none.
+    /// Makes a session; the caller has the turn of the owner, and has seen that there is none, or one that has expired.
     pub(super) async fn make(
         &self,
         owner: &Owner,
@@ -60,6 +60,10 @@ impl Shared {
         labels: Labels,
         items: Vec<Entrant>,
     ) -> Result<Found, Error> {
+        if let Some(expired) = self.look_any(owner, key).await? {
+            let _turn = self.turns.take(&expired.name()).await;
+            self.remove(&expired).await?;
+        }
         self.check_count(owner).await?;
         let log = LogId::from_bytes(self.clock.new_id());
         let begun = self.begin_move(Move { owner: owner.clone(), key: key.clone(), logs: vec![log] }).await?;

@@ -110,7 +110,7 @@ impl Sealer {
     /// A cursor as text.
     pub(super) fn write(&self, bound: Bound<'_>, of: Use, cursor: Cursor) -> String {
         let mut bytes = Vec::with_capacity(HISTORY_BYTES);
-        bytes.extend_from_slice(&[VERSION, of as u8, view_byte(bound.view)]);
+        bytes.extend_from_slice(&[VERSION, of as u8, view_byte(of, bound.view)]);
         bytes.extend_from_slice(&cursor.generation.to_be_bytes());
         bytes.extend_from_slice(&cursor.seq.get().to_be_bytes());
         bytes.extend_from_slice(&cursor.tag.0);
@@ -138,7 +138,7 @@ impl Sealer {
         let (seq, rest) = rest.split_first_chunk::<8>()?;
         let tag = Tag(*rest.first_chunk::<TAG_BYTES>()?);
         let (generation, seq) = (u64::from_be_bytes(*generation), Seq::new(u64::from_be_bytes(*seq)));
-        (*head == [VERSION, of as u8, view_byte(bound.view)]).then_some(Cursor { generation, seq, tag })
+        (*head == [VERSION, of as u8, view_byte(of, bound.view)]).then_some(Cursor { generation, seq, tag })
     }
 
     /// The cursor of the sessions of an owner behind this key.
@@ -176,15 +176,19 @@ fn same(one: &[u8; SEAL_BYTES], other: &[u8; SEAL_BYTES]) -> bool {
     one.iter().zip(other).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
 }
 
-const fn view_byte(view: View) -> u8 {
-    match view {
-        View::Messages => 1,
-        View::All => 2,
+/// What a cursor says of the view. A page goes on with the same one; who follows a history has seen all up to a place in any.
+const fn view_byte(of: Use, view: View) -> u8 {
+    match (of, view) {
+        (Use::Newer, _) => 0,
+        (Use::Older, View::Messages) => 1,
+        (Use::Older, View::All) => 2,
     }
 }
 
 fn invalid(param: &str) -> Error {
-    let text = format!("{param} must be what an earlier page or message of the same history and view gave");
+    let text = format!(
+        "{param} must be what an earlier page or message of the same history, and for a page of the same view, gave"
+    );
     Error::new(ErrorCode::InvalidCursor, text).with_param(param)
 }
 
@@ -226,6 +230,14 @@ mod tests {
         assert_eq!(sealer.read_key(&alice, &list, "cursor").unwrap(), one);
         assert!(sealer.read_key(&bob, &list, "cursor").is_err());
         assert!(sealer.read_key(&alice, &text, "cursor").is_err());
+    }
+
+    #[test]
+    fn a_position_is_good_for_every_view() {
+        let (sealer, alice, one) = (Sealer::new(&[1; SECRET_BYTES]), owner("alice"), key("one"));
+        let bound = |view| Bound { owner: &alice, key: &one, view };
+        let text = sealer.write(bound(View::All), Use::Newer, CURSOR);
+        assert_eq!(sealer.read(bound(View::Messages), Use::Newer, &text, "after").unwrap(), CURSOR);
     }
 
     #[test]

@@ -71,6 +71,12 @@ impl Shared {
 
     /// The same; `None` if there is none.
     pub(super) async fn look(&self, owner: &Owner, key: &SessionKey) -> Result<Option<Found>, Error> {
+        let (found, now) = (self.look_any(owner, key).await?, self.clock.now());
+        Ok(found.filter(|found| found.head.expires_at.is_none_or(|at| at > now)))
+    }
+
+    /// The same, also if it has expired and was not swept yet.
+    pub(super) async fn look_any(&self, owner: &Owner, key: &SessionKey) -> Result<Option<Found>, Error> {
         let name = Name::of(owner, key);
         for _ in 0..TRIES {
             let record = self.store.record(name.as_bytes()).await.map_err(Error::internal)?;
@@ -79,10 +85,8 @@ impl Shared {
             let head = self.store.head(place.log).await.map_err(Error::internal)?;
             // Without a log it was reset or removed since the record was read.
             let Some(head) = head.filter(|head| !head.frontier.gone) else { continue };
-            let now = self.clock.now();
             let (owner, key, version) = (owner.clone(), key.clone(), record.version);
-            let found = Found { owner, key, version, place, head };
-            return Ok(Some(found).filter(|found| found.head.expires_at.is_none_or(|at| at > now)));
+            return Ok(Some(Found { owner, key, version, place, head }));
         }
         Err(Error::internal("a session has no log"))
     }

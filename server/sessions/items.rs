@@ -59,15 +59,21 @@ pub struct SessionPage {
 }
 
 impl Shared {
-    /// The newest item with an id.
-    async fn locate(&self, found: &Found, id: &str) -> Result<Option<(Seq, Entry)>, Error> {
+    /// Where a list goes on behind an id: behind the item that a page ended with, if that is remembered, else behind the newest one.
+    async fn end_of_page(&self, found: &Found, id: &str) -> Result<Option<Seq>, Error> {
         let log = found.log();
         if let Some(seq) = self.places.find(log, id).filter(|seq| *seq <= found.committed()) {
             let entry = self.entry(log, seq).await?;
             if entry.item().is_some_and(|item| item.id == id) {
-                return Ok(Some((seq, entry)));
+                return Ok(Some(seq));
             }
         }
+        Ok(self.locate(found, id).await?.map(|(seq, _)| seq))
+    }
+
+    /// The newest item with an id.
+    async fn locate(&self, found: &Found, id: &str) -> Result<Option<(Seq, Entry)>, Error> {
+        let log = found.log();
         let mut end = found.committed().next().get();
         while end > 0 {
             let start = end.saturating_sub(STRETCH);
@@ -134,7 +140,7 @@ impl Sessions {
         let shared = &self.0;
         let behind = match query.after {
             "" => None,
-            id => Some(shared.locate(&found, id).await?.ok_or_else(faults::no_such_item)?.0),
+            id => Some(shared.end_of_page(&found, id).await?.ok_or_else(faults::no_such_item)?),
         };
         let page_size = ITEMS.of(query.page_size);
         let size = usize::try_from(page_size).unwrap_or(usize::MAX);

@@ -40,10 +40,9 @@ async fn watch(client: &Client, last: Option<&str>) -> Stream {
 /// The next frame that is more than the hint how soon to come back.
 async fn next(stream: &mut Stream) -> Frame {
     loop {
-        if let Some(Piece::Frame(frame)) = stream.piece().await {
-            if frame.event.is_some() {
-                return frame;
-            }
+        match stream.piece().await.expect("the stream goes on") {
+            Piece::Frame(frame) if frame.event.is_some() => return frame,
+            Piece::Frame(_) | Piece::Comment(_) => {}
         }
     }
 }
@@ -126,6 +125,7 @@ async fn o_9_o_22_o_23_o_s1_a_stream_begins_with_the_page_and_comes_back_behind_
             (kind, &stream.headers["cache-control"]),
             ("text/event-stream; charset=utf-8", &"no-cache".parse().unwrap())
         );
+        assert_eq!(stream.piece().await, Some(Piece::Comment("retry 1000".to_owned())));
         let page = next(&mut stream).await;
         assert_eq!((page.name(), texts(&page.json()).last()), ("history", Some(&"one")));
         said(client, "two").await;
@@ -201,7 +201,7 @@ async fn check_12_access_that_is_lost_while_a_history_is_watched_ends_it_with_on
     let page = next(&mut stream).await;
     gate.change(&key, "disable").await;
     let last = next(&mut stream).await;
-    assert_eq!((last.name(), &last.json()["code"], last.id), ("error", &json!("STREAM_FORBIDDEN"), page.id));
+    assert_eq!((last.name(), &last.json()["code"], &last.id), ("error", &json!("STREAM_FORBIDDEN"), &page.id));
     said(&writer, "secret").await;
     assert!(stream.frame().await.is_none(), "nothing follows");
 }

@@ -261,6 +261,9 @@ async fn a_session_is_kept_as_long_as_something_is_added() {
     tokio::time::sleep(day).await;
     let error = room.runs.sessions().get(alice().owner(), KEY).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::NotFound, "also before it is swept");
+    room.run(says("anew")).await;
+    assert_eq!(room.history().await.len(), 2, "one that has expired is in nobody's way");
+    tokio::time::sleep(day * 2).await;
     let logs = room.store.usage().logs_in_memory;
     room.runs.sweep_once().await.unwrap();
     assert_eq!(room.store.usage().logs_in_memory, logs - 1);

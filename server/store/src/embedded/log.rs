@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::change::Payload;
 use super::frame::Lsn;
 use super::rewrite::Fence;
-use crate::api::Entry;
+use crate::api::{Caps, Entry};
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq};
 
@@ -165,6 +166,22 @@ impl LogState {
         }
     }
 
+    /// Counts new entries, against the caps if these hold for the log.
+    pub(crate) fn retain(&mut self, head: &Head, caps: &Caps, first: Seq, entries: &[Payload]) -> Retains {
+        let count = entries.len() as u64;
+        let last = Seq::new(first.get().saturating_add(count.saturating_sub(1)));
+        if head.endless {
+            let bytes = entries.iter().map(Payload::len).fold(head.retained_bytes, u64::saturating_add);
+            let entries = head.retained_entries.saturating_add(count);
+            return Retains { last, watermark: None, entries, bytes };
+        }
+        for (offset, entry) in (0u64..).zip(entries) {
+            self.retained.push(caps, Seq::new(first.get().saturating_add(offset)), 1, entry.len());
+        }
+        let watermark = self.retained.evict(caps);
+        Retains { last, watermark, entries: self.retained.entries(), bytes: self.retained.bytes() }
+    }
+
     /// What the next command of the writer must be checked against.
     pub(crate) fn latest(&self) -> Option<&Stored> {
         self.staged.as_ref().or(self.committed.as_ref())
@@ -178,6 +195,16 @@ impl LogState {
             && self.unindexed.is_empty()
             && self.committed.as_ref().is_none_or(ended)
     }
+}
+
+/// What a log retains with new entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retains {
+    pub(crate) last: Seq,
+    /// Absent = nothing had to go.
+    pub(crate) watermark: Option<Seq>,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The newest entries of a log, dense, in memory.

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::account::Hold;
 use super::change::{self, Change, Durability, Origin, Payload, Purge};
 use super::frame::{self, Lsn};
-use super::log::{Extent, LogState, OriginAt, Pin, Rewritten, Stored};
+use super::log::{Extent, OriginAt, Pin, Rewritten, Stored};
 use super::reply::Answer;
 pub(crate) use super::reply::Reply;
 use super::rewrite::PutSpans;
@@ -245,7 +245,7 @@ impl Writer {
         }
         self.holds.extend(hold);
         stored.head.endless = matches!(end, End::Endless(_));
-        let retained = retain(&mut state, &stored.head, &caps, Seq::FIRST, &entries);
+        let retained = state.retain(&stored.head, &caps, Seq::FIRST, &entries);
         let last = retained.last;
         let standing = Standing {
             status,
@@ -294,7 +294,7 @@ impl Writer {
             }
         };
         let first = append.expected_last.next();
-        let retained = retain(&mut state, &stored.head, &caps, first, &entries);
+        let retained = state.retain(&stored.head, &caps, first, &entries);
         let last = retained.last;
         let takes_over = append.epoch > stored.head.epoch && !stored.head.endless;
         let rolled_back =
@@ -427,35 +427,6 @@ impl Writer {
 }
 
 pub(crate) const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a frame of the log");
-
-/// What a log retains with new entries.
-struct Retains {
-    last: Seq,
-    /// Absent = nothing had to go.
-    watermark: Option<Seq>,
-    entries: u64,
-    bytes: u64,
-}
-
-/// Counts new entries, against the caps if these hold for the log.
-fn retain(state: &mut LogState, head: &Head, caps: &api::Caps, first: Seq, entries: &[Payload]) -> Retains {
-    let count = entries.len() as u64;
-    let last = Seq::new(first.get().saturating_add(count.saturating_sub(1)));
-    if head.endless {
-        let bytes = entries.iter().map(Payload::len).fold(head.retained_bytes, u64::saturating_add);
-        return Retains {
-            last,
-            watermark: None,
-            entries: head.retained_entries.saturating_add(count),
-            bytes,
-        };
-    }
-    for (offset, entry) in (0u64..).zip(entries) {
-        state.retained.push(caps, Seq::new(first.get().saturating_add(offset)), 1, entry.len());
-    }
-    let watermark = state.retained.evict(caps);
-    Retains { last, watermark, entries: state.retained.entries(), bytes: state.retained.bytes() }
-}
 
 pub(crate) fn extent_of(first: Seq, entries: &[Payload], lsn: Lsn, length: u64) -> Extent {
     let bytes = entries.iter().map(Payload::len).sum();

@@ -1,16 +1,16 @@
-//! The room alone: pages, cursors, watching, over the store in memory and the one on the disk.
+//! The room alone, over the store in memory and the one on the disk.
+
+mod watching;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::Value;
 use tidemark_proto::v1::ErrorCode;
-use tidemark_store::embedded::{Durability, EmbeddedStore};
+use tidemark_store::embedded::EmbeddedStore;
 use tidemark_store::memory::MemoryStore;
 use tidemark_store::{Caps, LogId, Seq};
-use tokio::task::JoinSet;
 
 use super::*;
 use crate::runs::testing::TestClock;
@@ -87,7 +87,7 @@ async fn o_34_a_tail_that_is_hidden_is_passed_over_and_an_endless_one_said_hones
     }
     let found = page(&sessions, View::Messages, 1, "").await;
     assert_eq!((seqs(&found.items), found.next_page_token), (vec![1], None));
-    for number in 901..=1200 {
+    for number in 901..=2300 {
         add(&sessions, number, false).await;
     }
     let nothing_yet = page(&sessions, View::Messages, 1, "").await;
@@ -276,121 +276,6 @@ async fn sessions_are_listed_by_key_in_pages_and_only_ones_own() {
     assert_eq!(sessions.list(&owner(), 0, "x").await.unwrap_err().code(), ErrorCode::InvalidCursor);
 }
 
-async fn watch(sessions: &Sessions, after: &str) -> Watcher {
-    sessions.watch(&owner(), KEY, View::Messages, 2, after).await.unwrap()
-}
-
-async fn sight(watcher: &mut Watcher) -> Sight {
-    tokio::time::timeout(Duration::from_secs(600), watcher.next()).await.unwrap().unwrap().unwrap()
-}
-
-async fn first_page(watcher: &mut Watcher) -> HistoryPage {
-    match sight(watcher).await {
-        Sight::Page(page) => page,
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn news(watcher: &mut Watcher) -> (Vec<HistoryItem>, Vec<(Seq, String)>, String) {
-    match sight(watcher).await {
-        Sight::News { items, removed, position } => (items, removed, position),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn o_22_o_32_the_first_page_and_then_what_comes_and_nothing_lies_between() {
-    let sessions = room().await;
-    for number in 1..=3 {
-        add(&sessions, number, true).await;
-    }
-    let mut watcher = watch(&sessions, "").await;
-    let page = first_page(&mut watcher).await;
-    assert_eq!(seqs(&page.items), [2, 3]);
-    add(&sessions, 4, true).await;
-    add(&sessions, 5, false).await;
-    add(&sessions, 6, true).await;
-    let (items, _, position) = news(&mut watcher).await;
-    assert_eq!((seqs(&items), ids(&items)), (vec![4, 6], vec!["item_4", "item_6"]));
-    // From the page, from an item, from the end: behind each exactly what is left.
-    for (after, expected) in
-        [(&page.position.unwrap(), vec![4, 6]), (&items[0].position, vec![6]), (&position, vec![])]
-    {
-        let mut resumed = watch(&sessions, after).await;
-        if expected.is_empty() {
-            assert!(matches!(sight(&mut resumed).await, Sight::Heartbeat { .. }));
-        } else {
-            assert_eq!(seqs(&news(&mut resumed).await.0), expected);
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_reset_begins_the_page_anew_a_removal_is_told_and_a_deleted_session_ends_the_watch() {
-    let sessions = room().await;
-    let old = add(&sessions, 1, true).await;
-    let mut watcher = watch(&sessions, "").await;
-    first_page(&mut watcher).await;
-    sessions.remove_item(&owner(), KEY, "item_1").await.unwrap();
-    let (items, removed, _) = news(&mut watcher).await;
-    assert_eq!((items, removed), (vec![], vec![(Seq::new(1), "item_1".to_owned())]));
-    sessions.reset(&owner(), KEY).await.unwrap();
-    let page = first_page(&mut watcher).await;
-    assert_eq!((page.generation, page.items.len()), (1, 0));
-    let mut late = watch(&sessions, &old.position).await;
-    assert_eq!(first_page(&mut late).await.generation, 1, "what was seen before the reset is gone");
-    add(&sessions, 2, true).await;
-    assert_eq!(seqs(&news(&mut watcher).await.0), [1]);
-    sessions.delete(&owner(), KEY).await.unwrap();
-    assert_eq!(watcher.next().await.unwrap_err().code(), ErrorCode::NotFound);
-    assert!(watcher.next().await.unwrap().is_none(), "nothing follows");
-}
-
-#[tokio::test(start_paused = true)]
-async fn o_24_a_watcher_that_has_nothing_gets_heartbeats_and_the_end_of_the_gateway_sends_it_away() {
-    let closing = CancellationToken::new();
-    let (store, clock) = (Arc::new(MemoryStore::new(Caps::default())), Arc::<TestClock>::default());
-    let sessions = Sessions::new(store, clock, Options::default(), closing.clone(), Gauge::default());
-    sessions.create(&owner(), Some(KEY), BTreeMap::new(), b"").await.unwrap();
-    let mut watcher = watch(&sessions, "").await;
-    first_page(&mut watcher).await;
-    let start = tokio::time::Instant::now();
-    for beats in 1..=3 {
-        assert!(matches!(sight(&mut watcher).await, Sight::Heartbeat { .. }));
-        assert_eq!(start.elapsed().as_secs(), 15 * beats);
-    }
-    closing.cancel();
-    assert_eq!(watcher.next().await.unwrap_err().code(), ErrorCode::Draining);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_watchers_of_one_session_see_the_same() {
-    let sessions = room().await;
-    let mut watching = JoinSet::new();
-    for _ in 0..1000 {
-        let mut watcher = watch(&sessions, "").await;
-        watching.spawn(async move {
-            let mut got: Vec<u64> = seqs(&first_page(&mut watcher).await.items);
-            while got.last() != Some(&100) {
-                match watcher.next().await.unwrap().unwrap() {
-                    Sight::News { items, .. } => got.extend(seqs(&items)),
-                    Sight::Page(_) => panic!("a second page"),
-                    Sight::Heartbeat { .. } => {}
-                }
-            }
-            got
-        });
-    }
-    for number in 1..=100 {
-        add(&sessions, number, true).await;
-    }
-    for got in watching.join_all().await {
-        let first = got[0];
-        assert!(first <= 100 && got == (first..=100).collect::<Vec<_>>(), "{got:?}");
-    }
-    assert_eq!(sessions.0.readers.get(), 0);
-}
-
 #[tokio::test]
 async fn a_session_at_rest_costs_no_memory() {
     let dir = tempfile::tempdir().unwrap();
@@ -404,59 +289,6 @@ async fn a_session_at_rest_costs_no_memory() {
     store.open_logs(None, 1).await.unwrap();
     assert_eq!(store.usage().logs_in_memory, 0);
     assert_eq!(store.open_logs(None, 10).await.unwrap(), [], "a start has nothing to do for them");
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-fn open(dir: &Path) -> Arc<dyn Store> {
-    let options = tidemark_store::embedded::Options { durability: Durability::Os, ..Default::default() };
-    Arc::new(EmbeddedStore::open(dir, options).unwrap())
-}
-
-/// The numbers of a history that goes on after a power cut are given again: a position names the append that it saw, too.
-#[tokio::test]
-async fn with_durability_os_a_position_that_a_power_cut_took_is_told_from_one_that_it_left() {
-    let (dir, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let clock = Arc::<TestClock>::default();
-    let sessions = over(open(dir.path()), &clock);
-    sessions.create(&owner(), Some(KEY), BTreeMap::new(), b"").await.unwrap();
-    let mut kept = vec![add(&sessions, 1, true).await, add(&sessions, 2, true).await];
-    // Written, so that the secret of the cursors is there too.
-    page(&sessions, View::Messages, 1, "").await;
-    copy_dir(dir.path(), cut.path());
-    let mut lost = Vec::new();
-    for number in 3..8 {
-        lost.push(add(&sessions, number, true).await);
-    }
-    drop(sessions);
-    for restart in 0..3 {
-        let sessions = over(open(cut.path()), &clock);
-        kept.push(add(&sessions, 10 + restart, true).await);
-        for item in &lost {
-            let error = sessions.watch(&owner(), KEY, View::Messages, 0, &item.position).await.unwrap_err();
-            assert_eq!(error.code(), ErrorCode::OffsetLost, "{item:?}");
-            assert!(error.lost().unwrap().rolled_back);
-        }
-        for (index, item) in kept.iter().enumerate() {
-            let mut watcher = watch(&sessions, &item.position).await;
-            let rest: Vec<u64> = kept[index + 1..].iter().map(|item| item.seq.get()).collect();
-            if !rest.is_empty() {
-                assert_eq!(seqs(&news(&mut watcher).await.0), rest);
-            }
-        }
-        assert_eq!(seqs(&page(&sessions, View::All, 0, "").await.items), seqs(&kept));
-    }
 }
 
 #[tokio::test]
@@ -491,4 +323,40 @@ async fn a_member_that_has_entered_in_part_enters_with_the_rest() {
     ids.dedup();
     assert_eq!(ids.len(), 2501, "each once");
     assert_eq!(sessions.pending(None).await.unwrap(), []);
+}
+
+/// How long a page takes, the median of many, in a session of so many items; and how much of it memory holds afterwards.
+async fn page_time(items: usize) -> (Duration, u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(dir.path(), Default::default()).unwrap());
+    let sessions = over(Arc::clone(&store) as Arc<dyn Store>, &Arc::default());
+    let member = sessions.join(&owner(), KEY, 1).await.unwrap();
+    let entrant = |n: usize| {
+        let json = format!(r#"{{"id":"msg_{n}","role":"user","content":"{}"}}"#, "x".repeat(300));
+        Entrant::new(format!("msg_{n}"), json.into_bytes().into()).unwrap()
+    };
+    let entering = sessions.entering(&owner(), &member).await.unwrap();
+    let all = (0..items).map(entrant).collect();
+    sessions.enter(&entering, &owner(), &member, LogId::from_bytes([9; 16]), all, false).await.unwrap();
+    drop(entering);
+    store.open_logs(None, 1).await.unwrap();
+    let (mut times, mut token) = (Vec::new(), String::new());
+    // From the newest page back, and again: places all over the history.
+    for _ in 0..60 {
+        let begun = std::time::Instant::now();
+        let found = page(&sessions, View::Messages, 100, &token).await;
+        times.push(begun.elapsed());
+        assert_eq!(found.items.len(), 100);
+        token = found.next_page_token.unwrap_or_default();
+    }
+    times.sort();
+    (times[times.len() / 2], store.usage().logs_in_memory)
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_items_page_in_the_time_of_a_thousand() {
+    let (small, large) = (page_time(1000).await, page_time(100_000).await);
+    eprintln!("a page of 100 of 1000 items: {:?}, of 100 000: {:?}", small.0, large.0);
+    assert!(large.0 < small.0 * 5, "{small:?} {large:?}");
+    assert_eq!((small.1, large.1), (0, 0), "nothing stays in memory");
 }
