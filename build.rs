@@ -8,6 +8,7 @@ use std::{env, fs};
 const FILES: [&str; 7] = [
     "tidemark/v1/error.proto",
     "tidemark/v1/event.proto",
+    "tidemark/v1/grants.proto",
     "tidemark/v1/keys.proto",
     "tidemark/v1/models.proto",
     "tidemark/v1/responses.proto",

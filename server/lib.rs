@@ -22,6 +22,7 @@ pub mod json;
 mod labels;
 pub mod limits;
 pub mod manage;
+pub mod oauth;
 pub mod operator;
 pub mod runs;
 pub mod serve;

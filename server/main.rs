@@ -26,6 +26,10 @@ fn main() -> ExitCode {
         Command::Store(command) => store(&command),
         Command::Keys(keys) => manage(keys.place(), async |manager| manager.keys(&keys).await),
         Command::Users(users) => manage(users.place(), async |manager| manager.users(&users).await),
+        Command::Grants(grants) => manage(grants.place(), async |manager| manager.grants(&grants).await),
+        Command::Clients(clients) => {
+            manage(clients.place(), async |manager| manager.oauth_clients(&clients).await)
+        }
     }
 }
 

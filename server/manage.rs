@@ -1,6 +1,8 @@
-//! `tidemark keys …` and `tidemark users …`: the same calls of the same services, over the store of this machine or at a gateway.
+//! `tidemark keys …`, `users …`, `grants …` and `clients …`: the same calls of the same services, over the store of this machine or at a gateway.
 //!
 //! It owns what is printed. It must never know how a key is kept.
+
+mod apps;
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -40,7 +42,7 @@ pub enum Refused {
     )]
     InUse(OpenError),
     /// There is nothing to call the gateway with.
-    #[error("{KEY_ENV} must hold a key with the scope keys.admin, or the operator's secret: {0}")]
+    #[error("{KEY_ENV} must hold a key with the scope that this needs, or the operator's secret: {0}")]
     NoCredential(&'static str),
     /// The service refused.
     #[error("{}", .0.message())]
@@ -110,7 +112,11 @@ impl Manager {
         let owner = Owner::new(Principal::OPERATOR_OWNER);
         let owner = owner.ok_or_else(|| Refused::Fault("the operator's name is no owner".to_owned()))?;
         let proof = Proof::Operator(Principal::operator(owner));
-        Ok(Self { clients: Clients::new(grpc::keys(directory)), proof, store: Some(store) })
+        Ok(Self {
+            clients: Clients::new(grpc::keys(directory, app::redirect_rules(config))),
+            proof,
+            store: Some(store),
+        })
     }
 
     fn online(gateway: &Gateway, key: Option<&SecretString>) -> Result<Self, Refused> {

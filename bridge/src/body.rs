@@ -54,6 +54,10 @@ where
 
 /// A body in a form of ours. What is wrong is said with line and column, and without the caller's text.
 pub(crate) fn parse<'b, T: Deserialize<'b>>(body: &'b Bytes) -> Result<T, Failure> {
+    // Serde would take a list of the values alone for an object.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Failure::new(ErrorCode::InvalidRequest, "the body must be a JSON object"));
+    }
     serde_json::from_slice(body).map_err(|error| {
         let place = format!("line {} column {}", error.line(), error.column());
         let what = if error.is_data() {

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use futures_util::TryFutureExt as _;
 use http_body::Body;
 use tidemark_proto::MAX_MESSAGE_BYTES;
+use tidemark_proto::v1::grants_service_client::GrantsServiceClient;
 use tidemark_proto::v1::keys_service_client::KeysServiceClient;
 use tidemark_proto::v1::models_service_client::ModelsServiceClient;
 use tidemark_proto::v1::responses_service_client::ResponsesServiceClient;
@@ -66,6 +67,11 @@ impl Clients {
     /// A client for one call of `KeysService`.
     pub fn keys(&self) -> KeysServiceClient<Transport> {
         limited!(KeysServiceClient::new(self.0.clone()))
+    }
+
+    /// A client for one call of `GrantsService`.
+    pub fn grants(&self) -> GrantsServiceClient<Transport> {
+        limited!(GrantsServiceClient::new(self.0.clone()))
     }
 
     /// A client for one call of `UsersService`.

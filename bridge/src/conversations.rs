@@ -11,7 +11,7 @@ use http::request::Parts;
 use serde::Serialize;
 use tidemark_proto::v1::{
     AddItemsRequest, DeleteItemRequest, ErrorCode, GetItemRequest, GetSessionRequest, ListItemsRequest,
-    Session, SessionItem, UpdateSessionRequest,
+    Order, Session, SessionItem, UpdateSessionRequest,
 };
 
 use crate::body;
@@ -134,7 +134,7 @@ pub(crate) async fn list_items(
     let (mut parts, _) = request.into_parts();
     let params = Params::of(&parts.uri)?;
     let after = params.position(AFTER)?.unwrap_or_default().to_owned();
-    let order = order(&params)?.into();
+    let order = order(&params, Order::Desc)?.into();
     let ask = ListItemsRequest { key, page_size: params.limit()?, order, after };
     let call = Caller::take(&mut parts).call(ask);
     let page = bridge.clients.sessions().list_items(call).await.map_err(refusal)?.into_inner();

@@ -195,6 +195,7 @@ mod tests {
             (r#"{"scopes":"admin"}"#, "missing, unknown"),
             (r#"{"scopes":["admin"],"expires_at":"soon"}"#, "missing, unknown"),
             (r#"{"scopes":["admin"],"scopes":["admin"]}"#, "missing, unknown"),
+            (r#" ["a",["admin"],null]"#, "must be a JSON object"),
         ] {
             let failure = body::parse::<Create>(&wrong.into()).err().unwrap();
             assert!(format!("{failure:?}").contains(what), "{failure:?}");

@@ -12,6 +12,7 @@ mod conversations;
 mod create;
 mod error;
 mod fields;
+mod grants;
 mod history;
 mod keys;
 mod lists;

@@ -1,4 +1,4 @@
-//! Lists: the caller's responses, and the input items of one.
+//! Lists: the caller's responses, and the input of one.
 //!
 //! It owns their shape (W-8) and parameters, checked before anything is looked up (S-2). It must never know how large a page may
 //! be: the gateway clamps, and says what it used (U-15).
@@ -19,6 +19,9 @@ use crate::router::Bridge;
 pub(crate) const AFTER: &str = "after";
 pub(crate) const CURSOR: &str = "cursor";
 const ORDER: &str = "order";
+
+/// What the OpenAI API filters a list by, as a parameter's name or what stands in it before `[`.
+const FILTERS: [&str; 2] = ["metadata", "model"];
 
 /// What the contract calls [`CURSOR`].
 pub(crate) const PAGE_TOKEN: &str = "page_token";
@@ -75,8 +78,10 @@ pub(crate) async fn chats(State(bridge): State<Bridge>, request: Request) -> Res
 async fn list(bridge: &Bridge, request: Request, api: Api) -> Result<Response, Failure> {
     let (mut parts, _) = request.into_parts();
     let params = Params::of(&parts.uri)?;
-    let cursor = params.position(CURSOR)?.unwrap_or_default();
-    let ask = ListRequest { page_size: params.limit()?, page_token: cursor.to_owned(), api: api.into() };
+    newest_first(&params)?;
+    let cursor = params.position(CURSOR)?.unwrap_or_default().to_owned();
+    let after = params.position(AFTER)?.unwrap_or_default().to_owned();
+    let ask = ListRequest { page_size: params.limit()?, page_token: cursor, api: api.into(), after };
     let call = Caller::take(&mut parts).call(ask);
     let reply = bridge.clients.responses().list(call).await;
     let page = reply.map_err(|status| Failure::from(status).rename_param(PAGE_TOKEN, CURSOR))?.into_inner();
@@ -86,17 +91,50 @@ async fn list(bridge: &Bridge, request: Request, api: Api) -> Result<Response, F
     Ok(responses::json(error::json(&list)))
 }
 
+/// The only list there is: one that was asked for otherwise is not what the caller believes it to be.
+fn newest_first(params: &Params) -> Result<(), Failure> {
+    if let Some(filter) = FILTERS.into_iter().find(|filter| params.has(filter)) {
+        return Err(Failure::invalid(
+            filter,
+            format!("`{filter}`: the list cannot be filtered; leave it out"),
+        ));
+    }
+    match order(params, Order::Desc)? {
+        Order::Asc => Err(Failure::invalid(ORDER, "`order` must be `desc`: the newest come first")),
+        Order::Desc | Order::Unspecified => Ok(()),
+    }
+}
+
 /// `GET /v1/responses/{id}/input_items` (W-8).
 pub(crate) async fn input_items(
     State(bridge): State<Bridge>,
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Failure> {
+    input(&bridge, id, request, Api::Responses, Order::Desc).await
+}
+
+/// `GET /v1/chat/completions/{id}/messages`.
+pub(crate) async fn messages(
+    State(bridge): State<Bridge>,
+    Id(id): Id,
+    request: Request,
+) -> Result<Response, Failure> {
+    input(&bridge, id, request, Api::ChatCompletions, Order::Asc).await
+}
+
+async fn input(
+    bridge: &Bridge,
+    id: String,
+    request: Request,
+    api: Api,
+    unless_said: Order,
+) -> Result<Response, Failure> {
     let (mut parts, _) = request.into_parts();
     let params = Params::of(&parts.uri)?;
     let after = params.position(AFTER)?.unwrap_or_default().to_owned();
-    let order = order(&params)?.into();
-    let ask = ListInputItemsRequest { id, page_size: params.limit()?, order, after };
+    let order = order(&params, unless_said)?.into();
+    let ask = ListInputItemsRequest { id, page_size: params.limit()?, order, after, api: api.into() };
     let call = Caller::take(&mut parts).call(ask);
     let page = bridge.clients.responses().list_input_items(call).await?.into_inner();
     let entries = page.items.iter().map(|item| (item.id.as_str(), &item.json));
@@ -104,9 +142,10 @@ pub(crate) async fn input_items(
     Ok(responses::json(error::json(&list)))
 }
 
-pub(crate) fn order(params: &Params) -> Result<Order, Failure> {
+pub(crate) fn order(params: &Params, unless_said: Order) -> Result<Order, Failure> {
     match params.one(ORDER, ErrorCode::InvalidRequest)? {
-        None | Some("desc") => Ok(Order::Desc),
+        None => Ok(unless_said),
+        Some("desc") => Ok(Order::Desc),
         Some("asc") => Ok(Order::Asc),
         Some(_) => Err(Failure::invalid(ORDER, "`order` must be `asc` or `desc`")),
     }

@@ -36,6 +36,14 @@ impl Params {
         }
     }
 
+    /// Whether `name` is there, or a member of it as `name[member]`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let is = |other: &str| {
+            other.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        self.0.iter().any(|(other, _)| is(other))
+    }
+
     /// The place in a list that `name` gives, if it is there. What it must look like is for the gateway to say.
     ///
     /// # Errors

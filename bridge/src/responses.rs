@@ -48,6 +48,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Result<Response, Failure> {
     let (mut parts, body) = request.into_parts();
     let params = Params::of(&parts.uri)?;
+    let position = position::of_repeat(&parts.headers, &params)?;
     let event_ids = params.flag(EVENT_IDS)?;
     let (key, ticket) = (repeat::key(&parts.headers)?, tickets::order(&parts.headers)?);
     let body = body::read_json(&parts, body, bridge.options.body_limit()).await?;
@@ -55,7 +56,7 @@ pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Re
     drop(body);
     let (after, event_ids) = match (delivery, &key) {
         // Only a request that may be a repeat can have read something.
-        (Delivery::Stream, Some(_)) => position::of_repeat(&parts.headers, &params)?,
+        (Delivery::Stream, Some(_)) => position,
         _ => (None, event_ids),
     };
     (create.idempotency_key, create.ticket) = (key, ticket);

@@ -14,7 +14,7 @@ use tidemark_proto::v1::ErrorCode;
 
 use crate::clients::Clients;
 use crate::error::{self, Failure};
-use crate::{chat, conversations, history, keys, lists, models, responses, sessions, tickets};
+use crate::{chat, conversations, grants, history, keys, lists, models, responses, sessions, tickets};
 
 /// The largest request body unless set otherwise, in bytes.
 pub const DEFAULT_BODY_LIMIT: usize = 16 << 20;
@@ -165,6 +165,12 @@ pub const ROUTES: &[Route] = &[
         handler: || post(chat::cancel),
     },
     Route {
+        method: Method::GET,
+        path: "/chat/completions/{id}/messages",
+        calls: &["/tidemark.v1.ResponsesService/ListInputItems"],
+        handler: || get(lists::messages),
+    },
+    Route {
         method: Method::POST,
         path: "/chat/completions/{id}/tickets",
         calls: &["/tidemark.v1.ResponsesService/CreateTicket"],
@@ -289,6 +295,18 @@ pub const ROUTES: &[Route] = &[
         path: "/keys/{id}/enable",
         calls: &["/tidemark.v1.KeysService/EnableKey"],
         handler: || post(keys::enable),
+    },
+    Route {
+        method: Method::GET,
+        path: "/oauth2/sessions",
+        calls: &["/tidemark.v1.GrantsService/ListGrants"],
+        handler: || get(grants::list),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/oauth2/sessions/{id}",
+        calls: &["/tidemark.v1.GrantsService/RevokeGrant"],
+        handler: || delete(grants::revoke),
     },
     Route {
         method: Method::GET,

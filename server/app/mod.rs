@@ -19,6 +19,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use axum::Router;
+use http::HeaderValue;
 use tidemark_bridge::Clients;
 use tidemark_store::embedded::{EmbeddedStore, OpenError};
 use tidemark_store::{Health as StoreHealth, Store};
@@ -32,15 +33,16 @@ use uuid::Uuid;
 
 pub use bridge::bridge;
 pub use gateway::{Gateway, NoGateway};
-pub use settings::store as store_options;
+pub use settings::{redirects as redirect_rules, store as store_options};
 
-use crate::auth::{Access, Directory};
+use crate::auth::{Access, Directory, Grants};
 use crate::backends::Pool;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Auth, Config, KeysAuth};
 use crate::error::Error;
 use crate::grpc::{self, Services};
 use crate::limits::{Failures, Quotas};
+use crate::oauth::{self, OAuth};
 use crate::runs::Runs;
 use crate::serve::{
     self, Banner, Bounds, Control, Drained, Gate, Health, Listener, Proxies, Record, RequestIds, Signals,
@@ -186,7 +188,9 @@ impl App {
         metrics.watch(Arc::clone(&store));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let directory = Directory::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
-        let access = access(config, directory.clone()).await?;
+        let grants =
+            config.oauth.as_ref().map(|oauth| Grants::new(directory.clone(), settings::oauth(oauth)));
+        let access = access(config, directory.clone(), grants.as_ref()).await?;
         let pool =
             Pool::new(settings::backends(config)?).map_err(Failure::start("cannot use the backends"))?;
         let runs = Runs::new(
@@ -202,13 +206,17 @@ impl App {
         if recovered > 0 {
             tracing::info!(count = recovered, "responses of an earlier process were found");
         }
-        let services = Services { runs: runs.clone(), directory, access: access.clone() };
+        let redirects = settings::redirects(config);
+        let services = Services { runs: runs.clone(), directory, access: access.clone(), redirects };
         let (routes, reporter) =
             grpc::routes(services.clone()).await.map_err(Failure::start("cannot make the services"))?;
-        let app = public(config, routes, services, access, clock, &metrics)?;
+        let app = public(config, routes, services, access, grants.clone(), clock, &metrics)?;
         let public = Served::start(&tasks, listener, app);
         let sweeper = runs.clone();
         tasks.spawn(async move { sweeper.sweep().await });
+        if let Some(grants) = grants {
+            tasks.spawn(async move { grants.sweep().await });
+        }
         health.send_replace(Health::Serving);
         Ok(Self { store, runs, tasks, health, reporter, public, admin })
     }
@@ -285,13 +293,17 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
 }
 
 /// The check of credentials. Where nobody could ever pass it, there is nothing to serve (D-32).
-async fn access(config: &Config, directory: Directory) -> Result<Access, Failure> {
+async fn access(config: &Config, directory: Directory, grants: Option<&Grants>) -> Result<Access, Failure> {
     if let Auth::Keys(KeysAuth { operator: None }) = &config.auth
         && directory.is_empty().await.map_err(Failure::start("cannot look for keys"))?
     {
         return Err(Failure::NoCredentials);
     }
-    Ok(Access::new(settings::auth(&config.auth), directory))
+    let access = Access::new(settings::auth(&config.auth), directory);
+    Ok(match (grants, &config.oauth) {
+        (Some(grants), Some(oauth)) => access.with_grants(grants.clone(), oauth.only),
+        _ => access,
+    })
 }
 
 /// The public port: gRPC and the bridge, which calls the same services without a socket.
@@ -300,18 +312,23 @@ fn public(
     routes: Routes,
     services: Services,
     access: Access,
+    grants: Option<Grants>,
     clock: Arc<dyn Clock>,
     metrics: &Metrics,
 ) -> Result<Router, Failure> {
     let rest = tidemark_bridge::router(Clients::new(grpc::contract(services)), bridge_options(config)?);
     let methods = grpc::methods().map_err(Failure::start("cannot read the contract"))?;
     let record = Record::new(methods, metrics.serve());
-    let gate = Gate::new(
-        access,
-        Failures::new(settings::failures(config), metrics.limits()),
-        Quotas::new(settings::rates(config), metrics.limits()),
-    );
-    Ok(serve::app(routes, rest, &gate, &stack_options(config, clock, record)))
+    let failures = Arc::new(Failures::new(settings::failures(config), metrics.limits()));
+    let quotas = Arc::new(Quotas::new(settings::rates(config), metrics.limits()));
+    let gate = Gate::new(access.clone(), Arc::clone(&failures), Arc::clone(&quotas));
+    let identity_header = config.oauth.as_ref().and_then(|oauth| oauth.identity_header.clone());
+    let oauth = grants.map(|grants| OAuth { grants, access, failures, quotas, identity_header });
+    let (rest, open) = match oauth {
+        Some(oauth) => (rest.merge(oauth::operator(oauth.clone())), oauth::router(oauth)),
+        None => (rest, oauth::absent()),
+    };
+    Ok(serve::app(routes, rest, open, &gate, &stack_options(config, clock, record)))
 }
 
 /// What the settings mean to the bridge, in this process or alone.
@@ -335,6 +352,9 @@ fn stack_options(config: &Config, clock: Arc<dyn Clock>, record: Record) -> serv
         request_ids: RequestIds::new(move || Uuid::from_bytes(clock.new_id())),
         proxies: Proxies::new(config.server.trusted_proxies.clone(), config.server.forwarded_header),
         record,
+        resource_metadata: config.oauth.as_ref().and_then(|oauth| {
+            HeaderValue::from_str(&format!("{}{}", oauth.issuer, oauth::RESOURCE_METADATA)).ok()
+        }),
     }
 }
 

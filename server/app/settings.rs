@@ -7,6 +7,7 @@ use tidemark_store::embedded;
 use tidemark_store::{Caps, Quota, Quotas};
 
 use super::Failure;
+use crate::auth::grants::{DEVICE_INTERVAL, RedirectRules, Rules};
 use crate::auth::{Digest, Mode};
 use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
 use crate::config::{self, ByteSize, Config, PerOwner};
@@ -92,7 +93,45 @@ pub(super) fn failures(config: &Config) -> Option<FailureRule> {
 /// For the limit on calls.
 pub(super) fn rates(config: &Config) -> Rates {
     let config::Limits { rate_creates, rate_responses, rate_models, rate_admin, .. } = config.limits;
-    Rates { creates: rate_creates, responses: rate_responses, models: rate_models, admin: rate_admin }
+    let oauth = config.oauth.as_ref();
+    Rates {
+        creates: rate_creates,
+        responses: rate_responses,
+        models: rate_models,
+        admin: rate_admin,
+        oauth: oauth.and_then(|oauth| oauth.rate),
+        registrations: oauth.and_then(|oauth| oauth.registration_rate),
+        device_polls: Some(config::Rate { count: NonZeroU32::MIN, period: DEVICE_INTERVAL }),
+    }
+}
+
+/// For the clients that the operator makes, whether or not there is an authorization server now.
+pub fn redirects(config: &Config) -> RedirectRules {
+    config.oauth.as_ref().map(redirect_rules).unwrap_or_default()
+}
+
+fn redirect_rules(oauth: &config::OAuth) -> RedirectRules {
+    RedirectRules { hosts: oauth.redirect_hosts.clone(), schemes: oauth.redirect_schemes.clone() }
+}
+
+/// For the authorization server.
+pub(super) fn oauth(oauth: &config::OAuth) -> Rules {
+    Rules {
+        issuer: oauth.issuer.clone(),
+        keys: oauth.keys,
+        users: oauth.identity_header.is_some(),
+        open_registration: oauth.open_registration,
+        max_clients: oauth.max_clients.get(),
+        redirects: redirect_rules(oauth),
+        code_ttl: oauth.code_ttl,
+        access_ttl: oauth.access_ttl,
+        refresh_idle: oauth.refresh_idle,
+        refresh_absolute: oauth.refresh_absolute,
+        keep_dead: oauth.keep_ended,
+        orphan_after: oauth.orphan_after,
+        sweep_period: oauth.sweep_period,
+        rotate_after: oauth.signing_rotation,
+    }
 }
 
 /// For the check of credentials.

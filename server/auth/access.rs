@@ -8,9 +8,10 @@ use tidemark_proto::v1::ErrorCode;
 use tidemark_store::Owner;
 use tokio::sync::watch;
 
+use crate::auth::grants::looks_like_token;
 use crate::auth::principal::lacks;
 use crate::auth::ticket::looks_like_ticket;
-use crate::auth::{Credential, Digest, Directory, Key, KeyId, Principal, Scope, Scopes};
+use crate::auth::{Credential, Digest, Directory, Grants, Key, KeyId, Principal, Scope, Scopes};
 use crate::error::Error;
 
 /// Who may call at all.
@@ -41,12 +42,27 @@ pub struct Presented<'c> {
 pub struct Access {
     mode: Mode,
     directory: Directory,
+    oauth: Option<OAuth>,
+}
+
+/// Which credentials the authorization server adds, and takes.
+#[derive(Clone, Debug)]
+struct OAuth {
+    grants: Grants,
+    /// Whether keys are refused: then apps must ask for a grant (B-1).
+    only: bool,
 }
 
 impl Access {
     /// The check over these keys.
     pub fn new(mode: Mode, directory: Directory) -> Self {
-        Self { mode, directory }
+        Self { mode, directory, oauth: None }
+    }
+
+    /// The same, with access tokens of these grants. `only` = keys open nothing but the pages of the authorization server.
+    #[must_use]
+    pub fn with_grants(self, grants: Grants, only: bool) -> Self {
+        Self { oauth: Some(OAuth { grants, only }), ..self }
     }
 
     /// Changes whenever a key or a user does: who holds a principal must [`Self::check`] it again then (D-33). One load.
@@ -88,6 +104,16 @@ impl Access {
         Some(Duration::from_millis(until.0.saturating_sub(self.directory.0.clock.now().0)))
     }
 
+    /// Whether keys open the API.
+    pub(super) fn takes_keys(&self) -> bool {
+        self.oauth.as_ref().is_none_or(|oauth| !oauth.only)
+    }
+
+    /// Whether access tokens do.
+    pub(super) fn takes_tokens(&self) -> bool {
+        self.oauth.is_some()
+    }
+
     pub(super) fn mode(&self) -> &Mode {
         &self.mode
     }
@@ -109,17 +135,34 @@ impl Access {
             Credential::Anonymous | Credential::Operator => Ok(()),
             Credential::Key { id, value } => {
                 let now = self.key(*id, value).await?.ok_or_else(unauthorized)?;
-                let lost =
-                    |scope: &Scope| principal.scopes().contains(*scope) && !now.scopes().contains(*scope);
-                let lost = Scope::ALL.into_iter().find(lost);
+                let lost = principal.scopes().first_beyond(now.scopes());
                 let lost = lost.or_else(|| (!now.may_act_for(principal.owner())).then_some(Scope::ActAs));
+                lost.map_or(Ok(()), |scope| Err(lacks(scope)))
+            }
+            Credential::Grant { id, epoch } => {
+                let now = self.directory.standing(*id).await?.filter(|now| now.epoch == *epoch);
+                let now = now.ok_or_else(unauthorized)?;
+                let lost = principal.scopes().first_beyond(now.scopes);
                 lost.map_or(Ok(()), |scope| Err(lacks(scope)))
             }
         }
     }
 
+    /// Who shows this key, whether or not keys open the API.
+    ///
+    /// # Errors
+    /// `unauthorized`, `storage_unavailable`.
+    pub async fn key_holder(&self, text: &str) -> Result<Principal, Error> {
+        let key = text.parse::<Key>().map_err(|_| unauthorized())?;
+        self.key(key.id(), &key.digest()).await?.ok_or_else(unauthorized)
+    }
+
     async fn authenticate(&self, bearer: &str, operator: Option<&Digest>) -> Result<Principal, Error> {
+        if let Some(oauth) = self.oauth.as_ref().filter(|_| looks_like_token(bearer)) {
+            return oauth.grants.holder(bearer).await?.ok_or_else(unauthorized);
+        }
         let found = match bearer.parse::<Key>() {
+            Ok(_) if self.oauth.as_ref().is_some_and(|oauth| oauth.only) => None,
             Ok(key) => self.key(key.id(), &key.digest()).await?,
             Err(_) if operator.is_some_and(|known| *known == Digest::of(bearer.as_bytes())) => {
                 Some(Principal::operator(own(Principal::OPERATOR_OWNER)?))

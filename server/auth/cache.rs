@@ -1,62 +1,97 @@
-//! Keys and secrets that were looked up, and the epoch of access.
+//! Keys, grants and secrets that were looked up, and the epoch of access.
 //!
 //! It owns the bound on what is remembered, that nothing is remembered past a change, and that whoever waits for a change is told.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidemark_store::UnixMillis;
 use tokio::sync::watch;
 
-use crate::auth::record::KeyRecord;
+use crate::auth::grants::{KnownGrant, SigningRing};
+use crate::auth::record::{KeyRecord, UserRecord};
 use crate::auth::ring::Ring;
-use crate::auth::{Digest, KeyId, Principal};
+use crate::auth::{Digest, GrantId, KeyId, Principal};
 
-/// The most keys of one generation; two are remembered. A key takes some 200 bytes, and its owner's name.
+/// The most keys of one generation, and the most grants; two are remembered. One takes some 200 bytes, and its owner's name.
 const GENERATION: usize = 8192;
 
 /// What is known of a key.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) record: KeyRecord,
-    /// Whether the user that its owner is named after is disabled.
-    pub(super) owner_disabled: bool,
+    /// The user that its owner is named after, if there is one.
+    pub(super) user: Option<UserRecord>,
 }
 
 impl Known {
+    /// Whether the key can be used at all.
+    pub(super) fn is_live(&self, now: UnixMillis) -> bool {
+        self.record.is_live(now) && !self.user.as_ref().is_some_and(|user| user.disabled)
+    }
+
+    /// How often the key and its user have changed.
+    pub(super) fn epoch(&self) -> u64 {
+        u64::from(self.record.epoch) + self.user.as_ref().map_or(0, |user| u64::from(user.epoch))
+    }
+
     /// Who shows this value of the key, if it is good now.
     pub(super) fn principal(&self, id: KeyId, value: &Digest, now: UnixMillis) -> Option<Principal> {
         let record = &self.record;
-        let until = record.accepts(value, now).filter(|_| !self.owner_disabled)?;
+        let until = record.accepts(value, now).filter(|_| self.is_live(now))?;
         Some(Principal::key(id, *value, record.owner.clone(), record.scopes, until))
     }
 }
 
-/// Keys by their ids. Unknown ids are not remembered, so that nobody can fill it with ids that they make up.
+/// What was found. Unknown ids are not remembered, so that nobody can fill it with ids that they make up.
 #[derive(Debug, Default)]
-pub(super) struct Cache {
-    epoch: AtomicU64,
-    /// Tells of every new epoch.
-    news: watch::Sender<()>,
-    known: Mutex<Generations>,
-    ring: Mutex<Option<Arc<Ring>>>,
+struct All {
+    keys: Generations<KeyId, Known>,
+    grants: Generations<GrantId, KnownGrant>,
+    tickets: Option<Arc<Ring>>,
+    signing: Option<Arc<SigningRing>>,
 }
 
 /// The old generation goes when the young one is full. Whoever is asked for stays.
-#[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<KeyId, Arc<Known>>,
-    old: HashMap<KeyId, Arc<Known>>,
+#[derive(Debug)]
+struct Generations<K, V> {
+    young: HashMap<K, Arc<V>>,
+    old: HashMap<K, Arc<V>>,
 }
 
-impl Generations {
-    fn insert(&mut self, id: KeyId, known: Arc<Known>) {
+impl<K, V> Default for Generations<K, V> {
+    fn default() -> Self {
+        Self { young: HashMap::new(), old: HashMap::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash, V> Generations<K, V> {
+    fn get(&mut self, id: K) -> Option<Arc<V>> {
+        if let Some(found) = self.young.get(&id) {
+            return Some(Arc::clone(found));
+        }
+        let found = self.old.remove(&id)?;
+        self.insert(id, Arc::clone(&found));
+        Some(found)
+    }
+
+    fn insert(&mut self, id: K, known: Arc<V>) {
         if self.young.len() >= GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(id, known);
     }
+}
+
+/// What was looked up, up to the next change.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    epoch: AtomicU64,
+    /// Tells of every new epoch.
+    news: watch::Sender<()>,
+    known: Mutex<All>,
 }
 
 impl Cache {
@@ -72,50 +107,61 @@ impl Cache {
 
     /// What is remembered of a key.
     pub(super) fn get(&self, id: KeyId) -> Option<Arc<Known>> {
-        let mut known = self.known();
-        if let Some(found) = known.young.get(&id) {
-            return Some(Arc::clone(found));
-        }
-        let found = known.old.remove(&id)?;
-        known.insert(id, Arc::clone(&found));
-        Some(found)
+        self.known().keys.get(id)
     }
 
     /// Remembers what was read at `epoch`, unless something has changed since.
     pub(super) fn insert(&self, epoch: u64, id: KeyId, found: &Arc<Known>) {
-        let mut known = self.known();
-        if self.epoch() == epoch {
-            known.insert(id, Arc::clone(found));
-        }
+        self.keep(epoch, |known| known.keys.insert(id, Arc::clone(found)));
     }
 
-    /// Forgets everything, and begins a new epoch. Changes are rare, and a look-up is one read.
-    pub(super) fn forget(&self) {
-        let (mut known, mut ring) = (self.known(), self.locked_ring());
-        (*known, *ring) = (Generations::default(), None);
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        drop((known, ring));
-        self.news.send_replace(());
+    /// What is remembered of a grant.
+    pub(super) fn grant(&self, id: GrantId) -> Option<Arc<KnownGrant>> {
+        self.known().grants.get(id)
+    }
+
+    /// Remembers what was read at `epoch`, unless something has changed since.
+    pub(super) fn keep_grant(&self, epoch: u64, id: GrantId, found: &Arc<KnownGrant>) {
+        self.keep(epoch, |known| known.grants.insert(id, Arc::clone(found)));
     }
 
     /// What is remembered of the secrets of tickets.
     pub(super) fn ring(&self) -> Option<Arc<Ring>> {
-        self.locked_ring().clone()
+        self.known().tickets.clone()
     }
 
     /// Remembers the secrets that were read at `epoch`, unless something has changed since.
     pub(super) fn keep_ring(&self, epoch: u64, found: &Arc<Ring>) {
-        let mut ring = self.locked_ring();
+        self.keep(epoch, |known| known.tickets = Some(Arc::clone(found)));
+    }
+
+    /// What is remembered of the keys of access tokens.
+    pub(super) fn signing(&self) -> Option<Arc<SigningRing>> {
+        self.known().signing.clone()
+    }
+
+    /// Remembers the keys that were read at `epoch`, unless something has changed since.
+    pub(super) fn keep_signing(&self, epoch: u64, found: &Arc<SigningRing>) {
+        self.keep(epoch, |known| known.signing = Some(Arc::clone(found)));
+    }
+
+    /// Forgets everything, and begins a new epoch. Changes are rare, and a look-up is one read.
+    pub(super) fn forget(&self) {
+        let mut known = self.known();
+        *known = All::default();
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        drop(known);
+        self.news.send_replace(());
+    }
+
+    fn keep(&self, epoch: u64, keep: impl FnOnce(&mut All)) {
+        let mut known = self.known();
         if self.epoch() == epoch {
-            *ring = Some(Arc::clone(found));
+            keep(&mut known);
         }
     }
 
-    fn locked_ring(&self) -> MutexGuard<'_, Option<Arc<Ring>>> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn known(&self) -> MutexGuard<'_, Generations> {
+    fn known(&self) -> MutexGuard<'_, All> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -140,8 +186,9 @@ mod tests {
             disabled: false,
             value: Digest::of(b""),
             previous: None,
+            epoch: 0,
         };
-        Arc::new(Known { record, owner_disabled: false })
+        Arc::new(Known { record, user: None })
     }
 
     #[test]
@@ -163,7 +210,7 @@ mod tests {
             cache.insert(0, id(number), &known);
             assert!(cache.get(id(0)).is_some(), "{number}");
         }
-        let generations = cache.known();
+        let generations = &cache.known().keys;
         assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION);
         assert!(!generations.young.contains_key(&id(1)) && !generations.old.contains_key(&id(1)));
     }

@@ -1,4 +1,4 @@
-//! Keys and users in the store.
+//! Keys and users in the store, and the way to every other record of access.
 //!
 //! It owns how they are found, remembered and changed. It must never decide who may ask for that.
 
@@ -28,14 +28,22 @@ pub struct Directory(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
     pub(super) cache: Cache,
+    /// Whose turn it is to add an OAuth client.
+    pub(super) registering: tokio::sync::Mutex<()>,
 }
 
 impl Directory {
     /// The keys and users of this store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tasks: Tasks) -> Self {
-        Self(Arc::new(Shared { store, clock, tasks, cache: Cache::default() }))
+        Self(Arc::new(Shared {
+            store,
+            clock,
+            tasks,
+            cache: Cache::default(),
+            registering: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// Whether there is no key.
@@ -57,41 +65,61 @@ impl Directory {
         let found = store.record(record::key_name(id).as_bytes()).await.map_err(unavailable)?;
         let Some(found) = found else { return Ok(None) };
         let record = KeyRecord::decode(&found.value).map_err(unavailable)?;
-        let owner_disabled = self.user(&record.owner).await?.is_some_and(|user| user.disabled);
-        let known = Arc::new(Known { record, owner_disabled });
+        let user = self.user(&record.owner).await?;
+        let known = Arc::new(Known { record, user });
         cache.insert(epoch, id, &known);
         Ok(Some(known))
     }
 
-    async fn user(&self, name: &Owner) -> Result<Option<UserRecord>, Error> {
+    /// The user of this name.
+    pub(super) async fn user(&self, name: &Owner) -> Result<Option<UserRecord>, Error> {
         let found = self.0.store.record(record::user_name(name).as_bytes()).await.map_err(unavailable)?;
         found.map(|found| UserRecord::decode(&found.value)).transpose().map_err(unavailable)
     }
 
     /// Changes a record as one step. `decide` gets the value that it has, and gives the one that it shall have (`None` = none) with the
     /// answer; it is asked again if somebody else was faster.
-    pub(super) async fn change<T>(
+    pub(super) async fn change<T, E: From<Error>>(
         &self,
         name: String,
-        mut decide: impl FnMut(Option<Bytes>) -> Result<(Option<Bytes>, T), Error>,
-    ) -> Result<T, Error> {
+        decide: impl FnMut(Option<Bytes>) -> Result<(Option<Bytes>, T), E>,
+    ) -> Result<T, E> {
+        self.change_as(Effect::OnAccess, name, decide).await
+    }
+
+    /// The same for a change that takes access from nobody: what is remembered stays, and no stream is told.
+    pub(super) async fn change_quietly<T, E: From<Error>>(
+        &self,
+        name: String,
+        decide: impl FnMut(Option<Bytes>) -> Result<(Option<Bytes>, T), E>,
+    ) -> Result<T, E> {
+        self.change_as(Effect::None, name, decide).await
+    }
+
+    async fn change_as<T, E: From<Error>>(
+        &self,
+        effect: Effect,
+        name: String,
+        mut decide: impl FnMut(Option<Bytes>) -> Result<(Option<Bytes>, T), E>,
+    ) -> Result<T, E> {
         let name = Bytes::from(name);
         loop {
             let found = self.0.store.record(&name).await.map_err(unavailable)?;
             let (version, value) = found.map(|Record { version, value }| (version, value)).unzip();
             let (value, answer) = decide(value)?;
-            match self.put(name.clone(), version, value).await? {
+            match self.put(effect, name.clone(), version, value).await? {
                 Ok(_) => return Ok(answer),
                 Err(WriteError::Conflict { .. }) => {}
-                Err(error) => return Err(unavailable(error)),
+                Err(error) => return Err(unavailable(error).into()),
             }
         }
     }
 
-    /// Writes a record and forgets what was remembered: in a task of its own, because a caller that goes away in between must not
+    /// Writes a record, and forgets what was remembered if it has an effect on that: in a task of its own, because a caller that goes away in between must not
     /// leave the old value in the cache.
     async fn put(
         &self,
+        effect: Effect,
         name: Bytes,
         expected: Option<Version>,
         value: Option<Bytes>,
@@ -99,11 +127,21 @@ impl Directory {
         let shared = Arc::clone(&self.0);
         let put = self.0.tasks.spawn(async move {
             let put = shared.store.put_record(&name, expected, value).await;
-            shared.cache.forget();
+            if effect == Effect::OnAccess {
+                shared.cache.forget();
+            }
             put
         });
         put.await.map_err(Error::internal)
     }
+}
+
+/// What a change of a record means to those who have access.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// Some may lose it.
+    OnAccess,
+    None,
 }
 
 /// The owner of this name; `field` is what the caller called it.
@@ -117,5 +155,6 @@ pub fn owner_named(name: &str, field: &'static str) -> Result<Owner, Error> {
 
 /// What went wrong in the store, as far as it is the caller's business. Access is never given because it cannot be checked.
 pub(super) fn unavailable(cause: impl std::fmt::Display) -> Error {
-    Error::new(ErrorCode::StorageUnavailable, "keys cannot be looked up or changed now").with_cause(cause)
+    Error::new(ErrorCode::StorageUnavailable, "keys and grants cannot be looked up or changed now")
+        .with_cause(cause)
 }

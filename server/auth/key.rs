@@ -95,7 +95,7 @@ impl Digest {
     }
 
     /// As text, for a record.
-    pub(super) fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 

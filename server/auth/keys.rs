@@ -130,6 +130,7 @@ impl Directory {
             disabled: false,
             value: key.digest(),
             previous: None,
+            epoch: 0,
         };
         let info = self.change(record::key_name(id), |found| match found {
             Some(_) => Err(Error::internal("an id was given twice")),
@@ -240,7 +241,11 @@ impl Directory {
         let (id, now) = (known_id(id)?, self.0.clock.now());
         self.change(record::key_name(id), |found| {
             let mut record = managed(caller, found)?;
+            let before = record.clone();
             change(&mut record)?;
+            if record != before {
+                record.epoch = record.epoch.saturating_add(1);
+            }
             Ok((Some(record.encode()), KeyInfo::new(id, record, now)))
         })
         .await
@@ -249,8 +254,7 @@ impl Directory {
 
 /// Refuses to give what the caller does not have.
 fn hand_out(caller: &Principal, scopes: Scopes) -> Result<(), Error> {
-    let missing =
-        Scope::ALL.into_iter().find(|scope| scopes.contains(*scope) && !caller.scopes().contains(*scope));
+    let missing = scopes.first_beyond(caller.scopes());
     missing.map_or(Ok(()), |scope| Err(lacks(scope).with_param("scopes")))
 }
 

@@ -1,13 +1,14 @@
 //! Who may do what.
 //!
-//! It owns principals and scopes, keys and users as records of the store, and the table of what each method needs. It must never
-//! know how a call came in, nor what it wants beyond the name of its method.
+//! It owns principals and scopes; keys, users and the grants of OAuth clients as records of the store; and the table of what each
+//! method needs. It must never know how a call came in, nor what it wants beyond the name of its method.
 //!
 //! A secret of a caller is here only while it is made or compared: what is stored is its SHA-256, what is logged is the id of the key.
 
 mod access;
 mod cache;
 mod directory;
+pub mod grants;
 mod key;
 mod keys;
 mod lease;
@@ -24,6 +25,7 @@ mod users;
 
 pub use access::{Access, Mode, Presented};
 pub use directory::{Directory, owner_named};
+pub use grants::{GrantId, Grants};
 pub use key::{Digest, Key, KeyId, NoKey};
 pub use keys::{KeyInfo, KeyPage, KeyQuery, KeyState, MAX_OVERLAP, NewKey};
 pub use lease::Lease;

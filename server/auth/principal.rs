@@ -6,7 +6,8 @@ use tidemark_proto::names::OWNER;
 use tidemark_proto::v1::ErrorCode;
 use tidemark_store::{LogId, Owner, UnixMillis};
 
-use crate::auth::{Digest, KeyId, Scope, Scopes};
+use crate::auth::grants::Standing;
+use crate::auth::{Digest, GrantId, KeyId, Scope, Scopes};
 use crate::error::Error;
 
 /// Who is calling: put into a request's extensions by the listener, and by nothing else (D-34). Services refuse a call without
@@ -35,6 +36,13 @@ pub enum Credential {
         /// The digest of the value that was shown: while a key rotates there are two.
         value: Digest,
     },
+    /// By an access token of a grant.
+    Grant {
+        /// Which.
+        id: GrantId,
+        /// How often its key and its user had changed when the token was made.
+        epoch: u64,
+    },
 }
 
 impl fmt::Display for Credential {
@@ -43,6 +51,7 @@ impl fmt::Display for Credential {
             Self::Anonymous => f.write_str("anonymous"),
             Self::Operator => f.write_str("operator"),
             Self::Key { id, .. } => id.fmt(f),
+            Self::Grant { id, .. } => id.fmt(f),
         }
     }
 }
@@ -71,10 +80,22 @@ impl Principal {
         Self { owner, scopes, credential: Credential::Key { id, value }, until, only: None }
     }
 
+    /// Whoever has a grant, as far as that is worth something now.
+    pub(super) fn of_grant(id: GrantId, standing: Standing) -> Self {
+        let Standing { owner, scopes, epoch, until, .. } = standing;
+        Self { owner, scopes, credential: Credential::Grant { id, epoch }, until, only: None }
+    }
+
     /// The same, with no scope but those asked for (D-31).
     #[must_use]
     pub fn narrowed_to(self, asked: Scopes) -> Self {
         Self { scopes: self.scopes.narrowed_to(asked), ..self }
+    }
+
+    /// The same, until then at the latest.
+    #[must_use]
+    pub(super) fn ending(self, end: UnixMillis) -> Self {
+        Self { until: Some(self.until.map_or(end, |until| until.min(end))), ..self }
     }
 
     /// The same, acting for another owner (D-5).

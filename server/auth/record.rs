@@ -42,6 +42,8 @@ pub(super) struct KeyRecord {
     pub(super) disabled: bool,
     pub(super) value: Digest,
     pub(super) previous: Option<Previous>,
+    /// How often it has changed: what an OAuth client was given before a change must be renewed after it.
+    pub(super) epoch: u32,
 }
 
 /// The value that a key had before it was rotated.
@@ -91,6 +93,7 @@ impl KeyRecord {
                 .previous
                 .as_ref()
                 .map(|previous| PreviousForm { value: previous.value.encode(), until: previous.until.0 }),
+            epoch: self.epoch,
         };
         json(&form)
     }
@@ -113,6 +116,7 @@ impl KeyRecord {
             disabled: form.disabled,
             value: digest(&form.value)?,
             previous: previous.transpose()?,
+            epoch: form.epoch,
         })
     }
 }
@@ -128,6 +132,8 @@ struct KeyForm {
     disabled: bool,
     value: String,
     previous: Option<PreviousForm>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    epoch: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -142,6 +148,8 @@ struct PreviousForm {
 pub(super) struct UserRecord {
     pub(super) created_at: UnixMillis,
     pub(super) disabled: bool,
+    /// How often it was disabled or enabled.
+    pub(super) epoch: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,18 +158,37 @@ struct UserForm {
     version: u8,
     created_at: u64,
     disabled: bool,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    epoch: u32,
 }
 
 impl UserRecord {
+    /// The same, disabled or not.
+    pub(super) fn with_disabled(self, disabled: bool) -> Self {
+        let changes = u32::from(self.disabled != disabled);
+        Self { disabled, epoch: self.epoch.saturating_add(changes), ..self }
+    }
+
     pub(super) fn encode(&self) -> Bytes {
-        json(&UserForm { version: VERSION, created_at: self.created_at.0, disabled: self.disabled })
+        json(&UserForm {
+            version: VERSION,
+            created_at: self.created_at.0,
+            disabled: self.disabled,
+            epoch: self.epoch,
+        })
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let form: UserForm = read(bytes)?;
         check_version(form.version)?;
-        Ok(Self { created_at: UnixMillis(form.created_at), disabled: form.disabled })
+        Ok(Self { created_at: UnixMillis(form.created_at), disabled: form.disabled, epoch: form.epoch })
     }
+}
+
+/// Records that never changed keep the form of versions that knew no epochs.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(epoch: &u32) -> bool {
+    *epoch == 0
 }
 
 pub(super) fn check_version(version: u8) -> Result<(), Malformed> {
@@ -194,6 +221,7 @@ mod tests {
             disabled: false,
             value: Digest::of(b"new"),
             previous: Some(Previous { value: Digest::of(b"old"), until: UnixMillis(5000) }),
+            epoch: 3,
         }
     }
 
@@ -201,9 +229,9 @@ mod tests {
     fn a_record_reads_back_and_holds_no_secret() {
         let record = record();
         assert_eq!(KeyRecord::decode(&record.encode()).unwrap(), record);
-        let plain = KeyRecord { expires_at: None, previous: None, disabled: true, ..record };
+        let plain = KeyRecord { expires_at: None, previous: None, disabled: true, epoch: 0, ..record };
         assert_eq!(KeyRecord::decode(&plain.encode()).unwrap(), plain);
-        let user = UserRecord { created_at: UnixMillis(7), disabled: true };
+        let user = UserRecord { created_at: UnixMillis(7), disabled: true, epoch: 2 };
         assert_eq!(UserRecord::decode(&user.encode()).unwrap(), user);
     }
 
@@ -248,7 +276,7 @@ mod tests {
         assert_eq!(record.accepts(&Digest::of(b"other"), UnixMillis(0)), None);
         let endless = KeyRecord { expires_at: None, ..record.clone() };
         assert_eq!(endless.accepts(&new, UnixMillis(u64::MAX)), Some(None));
-        let disabled = KeyRecord { disabled: true, ..record };
+        let disabled = KeyRecord { disabled: true, epoch: 0, ..record };
         assert_eq!(disabled.accepts(&new, UnixMillis(0)), None);
     }
 }

@@ -115,6 +115,11 @@ impl Scopes {
         self.0 & others.0 == others.0
     }
 
+    /// The first of them that is not among `others`.
+    pub(super) fn first_beyond(self, others: Self) -> Option<Scope> {
+        Scope::ALL.into_iter().find(|scope| self.contains(*scope) && !others.contains(*scope))
+    }
+
     /// Those that are in both.
     #[must_use]
     pub fn narrowed_to(self, others: Self) -> Self {

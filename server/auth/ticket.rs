@@ -14,7 +14,7 @@ use tidemark_proto::names::TICKET_PREFIX;
 use tidemark_store::{LogId, Owner, UnixMillis};
 
 use crate::auth::access::unauthorized;
-use crate::auth::{Credential, Digest, KeyId, Principal, Scope, Scopes};
+use crate::auth::{Credential, Digest, GrantId, KeyId, Principal, Scope, Scopes};
 use crate::error::Error;
 
 /// How long a ticket is good unless its maker says otherwise.
@@ -31,7 +31,7 @@ const SEAL_BYTES: usize = 32;
 
 /// The most bytes of a ticket before they are written as text: version, secret, response, end, rights, maker with its id, owner,
 /// seal.
-const MAX_BYTES: usize = 1 + 4 + 16 + 8 + 1 + (1 + 16) + Owner::MAX_BYTES + SEAL_BYTES;
+const MAX_BYTES: usize = 1 + 4 + 16 + 8 + 1 + (1 + 32) + Owner::MAX_BYTES + SEAL_BYTES;
 
 /// How many bytes a secret has: a block of SHA-256.
 pub(super) const SECRET_BYTES: usize = 64;
@@ -125,6 +125,8 @@ pub(super) enum Maker {
     Operator,
     /// A key.
     Key(KeyId),
+    /// An access token of a grant.
+    Grant(GrantId),
 }
 
 impl Maker {
@@ -134,6 +136,7 @@ impl Maker {
             Credential::Anonymous => Self::Anonymous,
             Credential::Operator => Self::Operator,
             Credential::Key { id, .. } => Self::Key(*id),
+            Credential::Grant { id, .. } => Self::Grant(*id),
         }
     }
 }
@@ -187,6 +190,10 @@ impl Ticket {
                 bytes.push(2);
                 bytes.extend_from_slice(&id.to_bytes());
             }
+            Maker::Grant(id) => {
+                bytes.push(3);
+                bytes.extend_from_slice(id.as_bytes());
+            }
         }
         bytes.extend_from_slice(self.owner.as_str().as_bytes());
         bytes
@@ -208,6 +215,7 @@ impl Ticket {
             [0] => Maker::Anonymous,
             [1] => Maker::Operator,
             [2] => Maker::Key(KeyId::from_bytes(*take(&mut rest)?)),
+            [3] => Maker::Grant(GrantId::from_bytes(*take(&mut rest)?)),
             _ => return None,
         };
         let owner = Owner::new(std::str::from_utf8(rest).ok()?)?;
@@ -274,7 +282,8 @@ mod tests {
 
     #[test]
     fn a_ticket_reads_back_and_is_one_word_of_a_url() {
-        for maker in [Maker::Anonymous, Maker::Operator, Maker::Key(KeyId::from_bytes([9; 16]))] {
+        let grant = Maker::Grant(GrantId::from_bytes([9; 32]));
+        for maker in [Maker::Anonymous, Maker::Operator, Maker::Key(KeyId::from_bytes([9; 16])), grant] {
             for rights in [Rights::Read, Rights::ReadAndCancel] {
                 let ticket = ticket(maker, rights);
                 let text = text(&ticket);
@@ -289,7 +298,7 @@ mod tests {
 
     #[test]
     fn every_change_of_a_ticket_is_noticed() {
-        let good = text(&ticket(Maker::Key(KeyId::from_bytes([9; 16])), Rights::Read));
+        let good = text(&ticket(Maker::Grant(GrantId::from_bytes([9; 32])), Rights::Read));
         let bytes = URL_SAFE_NO_PAD.decode(&good["tmt_".len()..]).unwrap();
         assert_eq!(bytes.len(), MAX_BYTES, "the largest one");
         for place in 0..bytes.len() {

@@ -8,7 +8,7 @@ use crate::auth::access::unauthorized;
 use crate::auth::directory::Directory;
 use crate::auth::ring::Secret;
 use crate::auth::ticket::{Maker, Minted, Sealed, Ticket, TicketOrder};
-use crate::auth::{Access, Credential, Digest, KeyId, Mode, Principal};
+use crate::auth::{Access, Credential, Digest, GrantId, KeyId, Mode, Principal};
 use crate::clock::millis;
 use crate::error::Error;
 
@@ -39,11 +39,14 @@ impl Access {
         };
         let value = match (maker.credential(), self.mode()) {
             (Credential::Key { value, .. }, _)
-            | (Credential::Operator, Mode::Keys { operator: Some(value) }) => value,
-            (Credential::Anonymous, _) => &Digest::OF_NOTHING,
+            | (Credential::Operator, Mode::Keys { operator: Some(value) }) => *value,
+            (Credential::Grant { id, .. }, _) => {
+                directory.standing(*id).await?.ok_or_else(unauthorized)?.family
+            }
+            (Credential::Anonymous, _) => Digest::OF_NOTHING,
             (Credential::Operator, Mode::Keys { operator: None } | Mode::Off) => return Err(unauthorized()),
         };
-        Ok(Minted { value: ticket.seal(&secret.bytes, value), until, rights })
+        Ok(Minted { value: ticket.seal(&secret.bytes, &value), until, rights })
     }
 
     /// The holder of a ticket: it has ended, was tampered with, or its maker is no longer good are the same refusal.
@@ -71,10 +74,15 @@ impl Access {
             (Maker::Operator, Mode::Keys { operator: Some(value) }) => {
                 made_with(value).then(|| Principal::operator(owner.clone()))
             }
-            (Maker::Key(id), Mode::Keys { .. }) => holder(self.directory(), *id, made_with).await?,
+            (Maker::Key(id), Mode::Keys { .. }) if self.takes_keys() => {
+                holder(self.directory(), *id, made_with).await?
+            }
+            (Maker::Grant(id), Mode::Keys { .. }) if self.takes_tokens() => {
+                client(self.directory(), *id, made_with).await?
+            }
             (Maker::Anonymous, Mode::Keys { .. })
             | (Maker::Operator, Mode::Keys { operator: None } | Mode::Off)
-            | (Maker::Key(_), Mode::Off) => None,
+            | (Maker::Key(_) | Maker::Grant(_), _) => None,
         })
     }
 }
@@ -88,4 +96,14 @@ async fn holder(
     let Some(known) = directory.find(id).await? else { return Ok(None) };
     let Some(value) = known.record.values().find(|value| made_with(value)) else { return Ok(None) };
     Ok(known.principal(id, value, directory.0.clock.now()))
+}
+
+/// The client of a grant whose tokens a seal was made with, if the grant is good now.
+async fn client(
+    directory: &Directory,
+    id: GrantId,
+    made_with: impl Fn(&Digest) -> bool,
+) -> Result<Option<Principal>, Error> {
+    let standing = directory.standing(id).await?.filter(|standing| made_with(&standing.family));
+    Ok(standing.map(|standing| Principal::of_grant(id, standing)))
 }

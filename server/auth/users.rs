@@ -41,8 +41,8 @@ impl Directory {
         let now = self.0.clock.now();
         self.change(record::user_name(name), |found| {
             let known = found.map(|value| UserRecord::decode(&value)).transpose().map_err(unavailable)?;
-            let created_at = known.map_or(now, |user| user.created_at);
-            Ok(changed(name, &UserRecord { created_at, disabled: false }))
+            let user = known.unwrap_or(UserRecord { created_at: now, disabled: false, epoch: 0 });
+            Ok(changed(name, &user.with_disabled(false)))
         })
         .await
     }
@@ -55,7 +55,7 @@ impl Directory {
         self.change(record::user_name(name), |found| {
             let found = found.ok_or_else(|| Error::new(ErrorCode::NotFound, "no user of this name"))?;
             let user = UserRecord::decode(&found).map_err(unavailable)?;
-            Ok(changed(name, &UserRecord { disabled: true, ..user }))
+            Ok(changed(name, &user.with_disabled(true)))
         })
         .await
     }
@@ -93,6 +93,6 @@ fn info(record_name: &[u8], value: &[u8]) -> Result<UserInfo, Error> {
     let name = name
         .and_then(Owner::new)
         .ok_or_else(|| unavailable("the name of a record of a user holds no name"))?;
-    let UserRecord { created_at, disabled } = UserRecord::decode(value).map_err(unavailable)?;
+    let UserRecord { created_at, disabled, .. } = UserRecord::decode(value).map_err(unavailable)?;
     Ok(UserInfo { name, disabled, created_at })
 }

@@ -2,6 +2,7 @@
 //!
 //! It owns commands, flags and exit codes. It must never know what a command does; values are checked by the settings.
 
+mod apps;
 mod manage;
 
 use std::path::PathBuf;
@@ -14,6 +15,10 @@ use crate::config::Overrides;
 use crate::operator::{Form, Selection};
 use crate::runs::ResponseId;
 
+pub use apps::{
+    ClientsCommand, CreateClient, Filter, GrantsCommand, ListClients, ListGrants, Mode as GrantMode,
+    OneClient, OneGrant, RevokeGrants,
+};
 pub use manage::{
     CreateKey, KEY_ENV, KeysCommand, ListKeys, ListUsers, OneKey, OneUser, RotateKey, SERVER_ENV,
     UsersCommand, Way, Where,
@@ -72,6 +77,12 @@ pub enum Command {
     /// Manage users: a disabled one ends all keys of the owner of its name.
     #[command(subcommand)]
     Users(UsersCommand),
+    /// See and end what apps were given.
+    #[command(subcommand)]
+    Grants(GrantsCommand),
+    /// Manage the apps that may ask for grants.
+    #[command(subcommand)]
+    Clients(ClientsCommand),
 }
 
 /// Flags of `serve`.

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::auth::auth;
 use super::backends::backends;
+use super::oauth::oauth;
 use super::problem::Problems;
 use super::reader::{Flags, Reading, Section};
 use super::tree::{
@@ -127,6 +128,7 @@ pub(super) const fn hours(count: u64) -> Duration {
 fn config(root: Section<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let server = server(root.table("server"));
     let auth = auth(root.table("auth"), env);
+    let oauth = oauth(root.table("oauth"), auth.as_ref(), server.as_ref());
     let backends = backends(&root, env);
     let durability = server.as_ref().map(|server| server.durability);
     let runs = runs(root.table("runs"), durability);
@@ -140,6 +142,7 @@ fn config(root: Section<'_, '_>, env: Environment<'_>) -> Option<Config> {
     Some(Config {
         server: server?,
         auth: auth?,
+        oauth: oauth?,
         backends: backends?,
         runs: runs?,
         idempotency: idempotency?,
@@ -197,7 +200,7 @@ fn check_ports(section: &Section<'_, '_>, listen: SocketAddr, admin: SocketAddr)
     }
 }
 
-fn check_host(host: &str) -> Result<String, String> {
+pub(super) fn check_host(host: &str) -> Result<String, String> {
     let letters = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     if letters && (1..=MAX_HOST_BYTES).contains(&host.len()) {
         return Ok(host.to_ascii_lowercase());

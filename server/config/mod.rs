@@ -6,6 +6,7 @@
 mod auth;
 mod backends;
 mod load;
+mod oauth;
 mod print;
 mod problem;
 mod reader;
@@ -19,6 +20,7 @@ pub use load::{DEFAULTS, Environment, Loaded, Overrides, load, parse};
 pub use problem::{Problem, Problems};
 pub use tree::{
     Auth, Backend, BackendKind, Config, Cors, Dialect, Durability, ForwardedHeader, Idempotency, KeysAuth,
-    Limits, Log, LogFormat, Models, OnRestart, OpenAi, PerOwner, Retention, Runs, Secret, Server, Store,
+    Limits, Log, LogFormat, Models, OAuth, OnRestart, OpenAi, PerOwner, Retention, Runs, Secret, Server,
+    Store,
 };
 pub use units::{ByteSize, Rate, parse_duration, spell_duration};

@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
@@ -20,6 +21,8 @@ pub struct Config {
     pub server: Server,
     /// Who may call.
     pub auth: Auth,
+    /// The authorization server for apps; absent = there is none.
+    pub oauth: Option<OAuth>,
     /// The model servers, at least one, names unique.
     pub backends: Vec<Backend>,
     /// The life of a run.
@@ -99,6 +102,47 @@ pub enum Auth {
 pub struct KeysAuth {
     /// The operator's secret: at least 32 characters, and no key of the gateway; absent = there is none (S-8).
     pub operator: Option<Secret>,
+}
+
+/// The authorization server for apps (B-1b).
+#[derive(Clone, Debug)]
+pub struct OAuth {
+    /// Whether keys open its pages and nothing else.
+    pub only: bool,
+    /// Origin that the world sees, without a slash at its end.
+    pub issuer: String,
+    /// Whether apps can be let in by a key.
+    pub keys: bool,
+    /// Header in which a trusted proxy names the user who is signed in; absent = none does.
+    pub identity_header: Option<HeaderName>,
+    /// Whether everybody may register apps.
+    pub open_registration: bool,
+    /// Apps there may be while everybody may register some.
+    pub max_clients: NonZeroU32,
+    /// Registrations of one client address; absent = no limit.
+    pub registration_rate: Option<Rate>,
+    /// Other calls of one client address; absent = no limit.
+    pub rate: Option<Rate>,
+    /// Hosts that redirect URIs may name; empty = all.
+    pub redirect_hosts: Vec<String>,
+    /// Schemes of apps that redirect URIs may have.
+    pub redirect_schemes: Vec<String>,
+    /// How long a consent page, and its code, are good.
+    pub code_ttl: Duration,
+    /// How long an access token is good.
+    pub access_ttl: Duration,
+    /// How long a grant is good that is not used.
+    pub refresh_idle: Duration,
+    /// How long a grant is good at all.
+    pub refresh_absolute: Duration,
+    /// How long a grant that has ended is kept.
+    pub keep_ended: Duration,
+    /// How old an app may become that was never connected.
+    pub orphan_after: Duration,
+    /// How often what is of no more use is removed.
+    pub sweep_period: Duration,
+    /// How long the same key signs access tokens.
+    pub signing_rotation: Duration,
 }
 
 /// A model server (D-27).

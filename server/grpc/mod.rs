@@ -4,6 +4,7 @@
 //! never decide anything: who may do what, and what happens then, is decided before and behind it.
 
 mod codec;
+mod grants;
 mod guarded;
 mod keys;
 mod message;
@@ -17,6 +18,7 @@ mod tests;
 mod ticket;
 
 pub use codec::name_faults;
+pub use grants::ConnectedApps;
 pub use keys::Keys;
 pub use models::Models;
 pub use responses::Responses;

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::grpc::guarded::Guarded;
 use crate::grpc::status::status;
 use crate::grpc::{answer, message, principal, ticket};
-use crate::runs::{self, Delivery, InputQuery, ResponseId, Runs, Wanted};
+use crate::runs::{self, Delivery, InputQuery, ListQuery, ResponseId, Runs, Wanted};
 use crate::sizes;
 
 /// The service over the responses of this process.
@@ -153,12 +153,9 @@ impl ResponsesService for Responses {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let principal = principal(&request)?;
-        let ListRequest { page_size, page_token, api } = request.get_ref();
-        let page = self
-            .runs
-            .list(&principal, api_of(*api)?, *page_size, page_token)
-            .await
-            .and_then(message::responses);
+        let ListRequest { page_size, page_token, api, after } = request.get_ref();
+        let query = ListQuery { api: api_of(*api)?, page_size: *page_size, page_token, after };
+        let page = self.runs.list(&principal, query).await.and_then(message::responses);
         self.answer(&principal, page).await
     }
 
@@ -167,8 +164,8 @@ impl ResponsesService for Responses {
         request: Request<ListInputItemsRequest>,
     ) -> Result<Response<ListInputItemsResponse>, Status> {
         let principal = principal(&request)?;
-        let ListInputItemsRequest { id, page_size, order: asked, after } = request.get_ref();
-        let query = InputQuery { page_size: *page_size, order: order(*asked)?, after };
+        let ListInputItemsRequest { id, page_size, order: asked, after, api } = request.get_ref();
+        let query = InputQuery { api: api_of(*api)?, page_size: *page_size, order: order(*asked)?, after };
         let page = self.runs.input_items(&principal, id, query).await.map(message::input_items);
         self.answer(&principal, page).await
     }

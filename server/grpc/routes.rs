@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
+use tidemark_proto::v1::grants_service_server::GrantsServiceServer;
 use tidemark_proto::v1::keys_service_server::KeysServiceServer;
 use tidemark_proto::v1::models_service_server::ModelsServiceServer;
 use tidemark_proto::v1::responses_service_server::ResponsesServiceServer;
@@ -15,8 +16,9 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::{Builder, Error};
 
+use crate::auth::grants::RedirectRules;
 use crate::auth::{Access, Directory};
-use crate::grpc::{Keys, Models, Responses, SessionsOf};
+use crate::grpc::{ConnectedApps, Keys, Models, Responses, SessionsOf};
 use crate::runs::Runs;
 
 /// The names of the services that health speaks of; the empty one stands for the server as a whole.
@@ -27,6 +29,7 @@ pub const SERVICES: [&str; 6] = [
     "tidemark.v1.ModelsService",
     "tidemark.v1.KeysService",
     "tidemark.v1.UsersService",
+    "tidemark.v1.GrantsService",
 ];
 
 /// A server of the contract with the message limits of D-7.
@@ -70,22 +73,25 @@ pub struct Services {
     pub directory: Directory,
     /// The check of access.
     pub access: Access,
+    /// Where OAuth clients may have browsers sent back to.
+    pub redirects: RedirectRules,
 }
 
 /// The services of the contract with the message limits of D-7, for a listener or for a client in the same process.
 pub fn contract(services: Services) -> Routes {
-    let Services { runs, directory, access } = services;
+    let Services { runs, directory, access, redirects } = services;
     let sessions = SessionsOf::new(runs.sessions().clone(), access.clone());
-    keys(directory)
+    keys(directory, redirects)
         .add_service(limited!(ResponsesServiceServer::new(Responses::new(runs.clone(), access))))
         .add_service(limited!(SessionsServiceServer::new(sessions)))
         .add_service(limited!(ModelsServiceServer::new(Models::new(runs))))
 }
 
-/// The services of keys and users alone: all that there is to call while no server runs.
-pub fn keys(directory: Directory) -> Routes {
+/// The services of keys, users and grants alone: all that there is to call while no server runs.
+pub fn keys(directory: Directory, redirects: RedirectRules) -> Routes {
     Routes::new(limited!(KeysServiceServer::new(Keys::new(directory.clone()))))
-        .add_service(limited!(UsersServiceServer::new(Keys::new(directory))))
+        .add_service(limited!(UsersServiceServer::new(Keys::new(directory.clone()))))
+        .add_service(limited!(GrantsServiceServer::new(ConnectedApps::new(directory, redirects))))
 }
 
 /// All services of the listener: the contract, health and reflection (v1 and v1alpha). The reporter says whether the services

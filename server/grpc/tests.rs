@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tidemark_proto::errors::DOMAIN;
 use tidemark_proto::v1::create_request::Input;
+use tidemark_proto::v1::grants_service_server::GrantsService;
 use tidemark_proto::v1::keys_service_server::KeysService;
 use tidemark_proto::v1::models_service_server::ModelsService;
 use tidemark_proto::v1::responses_service_server::ResponsesService;
@@ -17,15 +18,20 @@ use tidemark_proto::v1::{
     GetRequest, ListInputItemsRequest, ListKeysRequest, ListModelsRequest, ListRequest, ListUsersRequest,
     OnGap, Order, ResumeRequest, RotateKeyRequest, Status as State, Wait,
 };
+use tidemark_proto::v1::{
+    CreateClientRequest, DeleteClientRequest, ListClientsRequest, ListGrantsRequest, RevokeGrantRequest,
+    RevokeGrantsRequest,
+};
 use tidemark_store::memory::MemoryStore;
 use tidemark_store::{Caps, Owner};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
+use crate::auth::grants::RedirectRules;
 use crate::auth::{Access, Directory, Mode, Principal};
 use crate::backends::{Step, Usage};
 use crate::error::Error;
-use crate::grpc::{Keys, Models, Responses, Services, SessionsOf, methods, routes};
+use crate::grpc::{ConnectedApps, Keys, Models, Responses, Services, SessionsOf, methods, routes};
 use crate::runs::testing::{Act, OneModel, Script, TestClock, stop, text};
 use crate::runs::{Options, Runs};
 use crate::tasks::Tasks;
@@ -60,6 +66,10 @@ fn directory() -> Directory {
 
 fn keys() -> Keys {
     Keys::new(directory())
+}
+
+fn apps() -> ConnectedApps {
+    ConnectedApps::new(directory(), RedirectRules::default())
 }
 
 fn call<T>(message: T) -> Request<T> {
@@ -123,6 +133,12 @@ async fn every_method_refuses_a_call_without_a_principal() {
         keys().add_user(Request::new(AddUserRequest::default())).await.map(drop),
         keys().disable_user(Request::new(DisableUserRequest::default())).await.map(drop),
         keys().list_users(Request::new(ListUsersRequest::default())).await.map(drop),
+        apps().list_grants(Request::new(ListGrantsRequest::default())).await.map(drop),
+        apps().revoke_grant(Request::new(RevokeGrantRequest::default())).await.map(drop),
+        apps().revoke_grants(Request::new(RevokeGrantsRequest::default())).await.map(drop),
+        apps().create_client(Request::new(CreateClientRequest::default())).await.map(drop),
+        apps().list_clients(Request::new(ListClientsRequest::default())).await.map(drop),
+        apps().delete_client(Request::new(DeleteClientRequest::default())).await.map(drop),
     ];
     let ours = methods().unwrap().into_iter().filter(|method| method.starts_with("/tidemark."));
     assert_eq!(refused.len(), ours.count(), "a method is not called here");
@@ -306,5 +322,14 @@ async fn a_call_that_is_dropped_no_longer_counts_as_a_reader() {
 async fn the_models_and_all_services_are_there() {
     let list = Models::new(runs([])).list_models(call(ListModelsRequest {})).await.unwrap().into_inner();
     assert_eq!((list.models[0].id.as_str(), list.models[0].owned_by.as_str()), ("m", "script"));
-    assert!(routes(Services { runs: runs([]), directory: directory(), access: access() }).await.is_ok());
+    assert!(
+        routes(Services {
+            runs: runs([]),
+            directory: directory(),
+            access: access(),
+            redirects: RedirectRules::default()
+        })
+        .await
+        .is_ok()
+    );
 }

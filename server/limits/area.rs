@@ -17,6 +17,12 @@ pub enum Area {
     Models,
     /// Keys, users and grants.
     Admin,
+    /// What apps and people ask the authorization server.
+    OAuth,
+    /// The registration of apps.
+    Registrations,
+    /// The questions of one device whether it was let in.
+    DevicePolls,
 }
 
 impl Area {
@@ -27,6 +33,9 @@ impl Area {
             Self::Responses => "responses",
             Self::Models => "models",
             Self::Admin => "admin",
+            Self::OAuth => "oauth",
+            Self::Registrations => "registrations",
+            Self::DevicePolls => "device_polls",
         }
     }
 

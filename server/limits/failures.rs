@@ -127,7 +127,7 @@ impl Entry for Attempts {
 }
 
 /// The addresses that are counted together with this one.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let host_bits = u128::BITS - IPV6_PREFIX;

@@ -10,5 +10,5 @@ mod quotas;
 mod table;
 
 pub use area::Area;
-pub use failures::{FailureRule, Failures, MAX_ADDRESSES};
+pub use failures::{FailureRule, Failures, MAX_ADDRESSES, network};
 pub use quotas::{Holder, MAX_BUDGETS, Quotas, Rates};

@@ -26,6 +26,8 @@ pub enum Holder {
     Owner(Owner),
     /// The address of a caller that nobody vouches for: with auth off any owner can be named.
     Address(IpAddr),
+    /// A device that waits to be let in, by the beginning of its code's digest.
+    Device(u64),
 }
 
 /// The rate of each area; absent = none.
@@ -39,6 +41,12 @@ pub struct Rates {
     pub models: Option<Rate>,
     /// Of [`Area::Admin`].
     pub admin: Option<Rate>,
+    /// Of [`Area::OAuth`].
+    pub oauth: Option<Rate>,
+    /// Of [`Area::Registrations`].
+    pub registrations: Option<Rate>,
+    /// Of [`Area::DevicePolls`].
+    pub device_polls: Option<Rate>,
 }
 
 impl Rates {
@@ -48,6 +56,9 @@ impl Rates {
             Area::Responses => self.responses,
             Area::Models => self.models,
             Area::Admin => self.admin,
+            Area::OAuth => self.oauth,
+            Area::Registrations => self.registrations,
+            Area::DevicePolls => self.device_polls,
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -55,16 +55,13 @@ struct Reasoning {
 }
 
 /// A function tool with all fields of the schema, and no others.
-#[derive(Serialize, Deserialize)]
-struct FunctionTool {
-    r#type: String,
-    name: String,
-    #[serde(default)]
-    description: Value,
-    #[serde(default, deserialize_with = "present")]
-    parameters: Option<Box<RawValue>>,
-    #[serde(default)]
-    strict: Value,
+#[derive(Serialize)]
+struct FunctionTool<'a> {
+    r#type: &'static str,
+    name: Option<&'a RawValue>,
+    description: Option<&'a RawValue>,
+    parameters: Option<&'a RawValue>,
+    strict: Option<&'a RawValue>,
 }
 
 impl Echo {
@@ -133,21 +130,22 @@ fn tools(params: &Fields) -> Result<Vec<Box<RawValue>>, Error> {
 }
 
 fn normal_form(tool: &RawValue) -> Result<Box<RawValue>, Error> {
-    #[derive(Deserialize)]
-    struct Kind {
-        r#type: String,
-    }
+    const FUNCTION: &str = "function";
     let tool = compact(tool)?;
-    let kind: Kind = serde_json::from_str(tool.get()).map_err(Error::internal)?;
-    if kind.r#type != "function" {
+    // A member that is there twice counts as it is there last, as everywhere.
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(tool.get()).map_err(Error::internal)?;
+    let member = |name: &str| members.get(name).copied();
+    let kind: Option<String> = member("type").and_then(|kind| serde_json::from_str(kind.get()).ok());
+    if kind.as_deref() != Some(FUNCTION) {
         return Ok(tool);
     }
-    let function: FunctionTool = serde_json::from_str(tool.get()).map_err(Error::internal)?;
-    raw(&function)
-}
-
-fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
-    Box::<RawValue>::deserialize(from).map(Some)
+    raw(&FunctionTool {
+        r#type: FUNCTION,
+        name: member("name"),
+        description: member("description"),
+        parameters: member("parameters"),
+        strict: member("strict"),
+    })
 }
 
 #[cfg(test)]
@@ -189,6 +187,12 @@ mod tests {
             r#"{"type":"web_search","size":1.0}]"#,
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_member_of_a_tool_that_is_there_twice_counts_as_it_is_there_last() {
+        let echo = echo(r#"{"tools":[{"type":"x","name":"f","type":"function","name":"g"}]}"#);
+        assert_eq!((&echo["tools"][0]["type"], &echo["tools"][0]["name"]), (&"function".into(), &"g".into()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::auth::Principal;
 use crate::backends::Api;
 use crate::error::Error;
 use crate::items::{identified, written_out};
-use crate::runs::document::Link;
+use crate::runs::document::{Link, api_of};
 use crate::runs::faults;
 use crate::runs::handle::{Runs, Wanted};
 use crate::sizes::{Order, Page, Sizes};
@@ -21,6 +21,8 @@ const SIZES: Sizes = Sizes { default: 20, max: 100 };
 /// Which items to list.
 #[derive(Clone, Copy, Debug)]
 pub struct InputQuery<'a> {
+    /// Of a response of this API; absent = of any.
+    pub api: Option<Api>,
     /// The most items; 0 = 20, more than 100 = 100.
     pub page_size: u32,
     /// In which order.
@@ -50,7 +52,7 @@ pub struct InputItem {
 }
 
 impl Runs {
-    /// The input of a response, without that of the responses it continues.
+    /// The input of a response, without that of the responses it continues; the messages of a chat.
     ///
     /// # Errors
     /// `not_found`; `invalid_cursor` if no item has the id `after`.
@@ -60,15 +62,20 @@ impl Runs {
         id: &str,
         query: InputQuery<'_>,
     ) -> Result<InputPage, Error> {
-        let found = self.look_up(principal, Wanted::of(id, Some(Api::Responses))).await?;
+        let found = self.look_up(principal, Wanted::of(id, query.api)).await?;
+        let api = api_of(found.head.status);
         let document = self.0.store.document(found.id.log()).await;
         let document = document.map_err(|error| faults::of_read(found.id, error))?;
         let Link { items, .. } = serde_json::from_slice(&document).map_err(Error::internal)?;
-        page_of(identified(found.id.log(), items)?, query)
+        page_of(identified(found.id.log(), items)?, api, query)
     }
 }
 
-fn page_of(mut items: Vec<(String, Box<RawValue>)>, query: InputQuery<'_>) -> Result<InputPage, Error> {
+fn page_of(
+    mut items: Vec<(String, Box<RawValue>)>,
+    api: Api,
+    query: InputQuery<'_>,
+) -> Result<InputPage, Error> {
     if query.order == Order::Descending {
         items.reverse();
     }
@@ -80,7 +87,7 @@ fn page_of(mut items: Vec<(String, Box<RawValue>)>, query: InputQuery<'_>) -> Re
     let mut page = Page::new(page_size);
     let mut has_more = false;
     for (id, item) in items.into_iter().skip(begin) {
-        let json = if page.is_full() { None } else { Some(written_out(&id, &item)?) };
+        let json = if page.is_full() { None } else { Some(written_out(&id, &item, api)?) };
         has_more = json.is_none_or(|json| {
             let bytes = json.len();
             !page.push(InputItem { id, json }, bytes)
@@ -119,8 +126,8 @@ mod tests {
             for page_size in 1..=6 {
                 let (mut after, mut got) = (String::new(), String::new());
                 loop {
-                    let query = InputQuery { page_size, order, after: &after };
-                    let page = page_of(items(all), query).unwrap();
+                    let query = InputQuery { api: None, page_size, order, after: &after };
+                    let page = page_of(items(all), Api::Responses, query).unwrap();
                     assert_eq!(page.page_size, page_size);
                     assert!(page.items.len() <= page_size as usize);
                     got.extend(ids(&page));
@@ -137,22 +144,22 @@ mod tests {
     #[test]
     fn a_page_is_bounded_in_items_and_bytes() {
         let many = format!("[{}]", vec!["{}"; 101].join(","));
-        let query = |page_size| InputQuery { page_size, order: Order::Ascending, after: "" };
+        let query = |page_size| InputQuery { api: None, page_size, order: Order::Ascending, after: "" };
         for (asked, used) in [(0, 20), (100, 100), (101, 100), (u32::MAX, 100)] {
-            let page = page_of(items(&many), query(asked)).unwrap();
+            let page = page_of(items(&many), Api::Responses, query(asked)).unwrap();
             assert_eq!((page.page_size, page.items.len(), page.has_more), (used, used as usize, true));
         }
         let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(MAX_PAGE_BYTES / 2));
-        let page = page_of(items(&format!("[{large},{large},{{}}]")), query(3)).unwrap();
+        let page = page_of(items(&format!("[{large},{large},{{}}]")), Api::Responses, query(3)).unwrap();
         assert_eq!((page.items.len(), page.has_more), (1, true));
     }
 
     #[test]
     fn a_position_that_no_item_has_is_refused_and_the_last_one_is_not() {
-        let query = |after| InputQuery { page_size: 0, order: Order::Ascending, after };
-        let error = page_of(items(r#"[{"id":"a"}]"#), query("b")).unwrap_err();
+        let query = |after| InputQuery { api: None, page_size: 0, order: Order::Ascending, after };
+        let error = page_of(items(r#"[{"id":"a"}]"#), Api::Responses, query("b")).unwrap_err();
         assert_eq!((error.code(), error.param()), (ErrorCode::InvalidCursor, Some("after")));
-        let page = page_of(items(r#"[{"id":"a"}]"#), query("a")).unwrap();
+        let page = page_of(items(r#"[{"id":"a"}]"#), Api::Responses, query("a")).unwrap();
         assert_eq!(page, InputPage { items: Vec::new(), has_more: false, page_size: 20 });
     }
 }

@@ -4,12 +4,14 @@
 //! (D-30).
 
 use tidemark_proto::v1::ErrorCode;
+use tidemark_store::{LogId, Owner};
 
 use crate::auth::Principal;
 use crate::backends::Api;
 use crate::error::Error;
 use crate::runs::document::api_of;
 use crate::runs::handle::{Runs, Snapshot};
+use crate::runs::id::{NoSuchId, ResponseId};
 use crate::runs::page;
 use crate::sizes::{Page, Sizes};
 
@@ -27,21 +29,46 @@ pub struct ResponsePage {
     pub page_size: u32,
 }
 
+/// Which responses to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListQuery<'a> {
+    /// Only those of this API; absent = of any.
+    pub api: Option<Api>,
+    /// The most responses; 0 = 50, more than 1000 = 1000.
+    pub page_size: u32,
+    /// The token of the page before; empty = `after` says where to begin.
+    pub page_token: &'a str,
+    /// The id of the last response of the page before; empty = the first page.
+    pub after: &'a str,
+}
+
+impl ListQuery<'_> {
+    /// The log behind which the page begins.
+    fn position(&self, owner: &Owner) -> Result<Option<LogId>, Error> {
+        if self.after.is_empty() {
+            return page::position(owner, self.page_token);
+        }
+        let refused = |text| Err(Error::new(ErrorCode::InvalidCursor, text).with_param("after"));
+        if !self.page_token.is_empty() {
+            return refused("after and page_token say the same: give one of them");
+        }
+        match self.after.parse::<ResponseId>() {
+            // Ids are in the order of creation, so that a response which is gone still has its place.
+            Ok(id) => Ok(Some(id.log())),
+            Err(NoSuchId) => refused("after must be the id of a response"),
+        }
+    }
+}
+
 impl Runs {
-    /// The responses of the caller, the newest first: at most `page_size` of them (0 = 50, more than 1000 = 1000), fewer if they
-    /// are large; only those of `api`, if it says one. `page_token` is that of the page before, or empty for the first.
+    /// The responses of the caller, the newest first: as many as `query` asks for, fewer if they are large.
     ///
     /// # Errors
-    /// `invalid_cursor` for a token that was not given to this owner, `draining`, `storage_unavailable`.
-    pub async fn list(
-        &self,
-        principal: &Principal,
-        api: Option<Api>,
-        page_size: u32,
-        page_token: &str,
-    ) -> Result<ResponsePage, Error> {
+    /// `invalid_cursor` for a token that was not given to this owner, or for what is no id; `draining`, `storage_unavailable`.
+    pub async fn list(&self, principal: &Principal, query: ListQuery<'_>) -> Result<ResponsePage, Error> {
+        let ListQuery { api, page_size, .. } = query;
         let owner = principal.owner();
-        let mut before = page::position(owner, page_token)?;
+        let mut before = query.position(owner)?;
         let page_size = SIZES.of(page_size);
         let mut page = Page::<Snapshot>::new(page_size);
         let has_more = 'filling: loop {

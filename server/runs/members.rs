@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidemark_store::{Head, LogId, Owner};
 
+use crate::backends::Api;
 use crate::error::Error;
 use crate::items::{identified, is_message, written_out};
 use crate::json::Node;
@@ -97,7 +98,7 @@ impl Shared {
         }
         let input = identified(id.log(), document.items)?.into_iter();
         let input = input.map(|(id, item)| {
-            let json = written_out(&id, &item)?;
+            let json = written_out(&id, &item, Api::Responses)?;
             Entrant::new(id, json)
         });
         let output = (0..).zip(output).map(|(place, item)| of_output(id.log(), place, &item));

@@ -46,7 +46,7 @@ mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use crate::alarm::HEARTBEAT;
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
@@ -55,7 +55,7 @@ pub use event::Event;
 pub use handle::{Runs, Snapshot, Wanted};
 pub use id::ResponseId;
 pub use input::{InputItem, InputPage, InputQuery};
-pub use list::ResponsePage;
+pub use list::{ListQuery, ResponsePage};
 pub use models::Models;
 pub use options::{OnRepeat, OnRestart, Options, Retention};
 pub use reader::{Delivery, Gap, OnGap, Reader, events_of};

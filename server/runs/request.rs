@@ -11,6 +11,7 @@ use crate::backends::Api;
 use crate::error::Error;
 use crate::runs::document::Document;
 use crate::runs::{chat, extra};
+use crate::items::objects;
 use crate::{json, labels};
 
 /// The longest input given as text, in characters.
@@ -110,24 +111,6 @@ fn input(input: Option<Input>) -> Result<Vec<Box<RawValue>>, Error> {
     }
 }
 
-/// A list that is a field of the body: `what` are objects, at least one.
-///
-/// # Errors
-/// `invalid_request` that names the field, or the first that is no object.
-pub(super) fn objects(field: &str, what: &str, list: &[u8]) -> Result<Vec<Box<RawValue>>, Error> {
-    let items: Vec<Box<RawValue>> = serde_json::from_slice(list)
-        .map_err(|error| Error::invalid(field, format!("{field} must be a JSON array of {what}: {error}")))?;
-    if items.is_empty() {
-        return Err(Error::invalid(field, format!("{field} must not be empty")));
-    }
-    if let Some(index) = items.iter().position(|item| !item.get().starts_with('{')) {
-        let param = format!("{field}[{index}]");
-        let text = format!("{param} must be an object");
-        return Err(Error::invalid(param, text));
-    }
-    Ok(items)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +158,7 @@ mod tests {
             (items(b"{}"), "input"),
             (items(b"[{}"), "input"),
             (items(b"[{},1]"), "input[1]"),
+            (items(br#"[{},{},{"\ud800":1}]"#), "input[2]"),
             (labels((0..17).map(|n| (n.to_string(), String::new()))), "metadata"),
             (labels([pair(65, 1)]), "metadata"),
             (labels([pair(1, 513)]), "metadata"),

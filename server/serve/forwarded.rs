@@ -25,17 +25,19 @@ pub(super) struct Peer(pub(super) IpAddr);
 
 /// Who sent the request, in its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Client {
+pub struct Client {
     /// Its address.
-    pub(super) address: IpAddr,
-    /// How it was found.
+    pub address: IpAddr,
+    /// Whether a trusted proxy has opened the connection: then its other headers can be believed too.
+    pub proxied: bool,
+    /// How the address was found.
     pub(super) forwarded: Forwarded,
 }
 
 impl Default for Client {
     /// Of a call that came through no socket.
     fn default() -> Self {
-        Self { address: Ipv4Addr::UNSPECIFIED.into(), forwarded: Forwarded::Absent }
+        Self { address: Ipv4Addr::UNSPECIFIED.into(), proxied: false, forwarded: Forwarded::Absent }
     }
 }
 
@@ -95,7 +97,7 @@ impl Proxies {
             (false, true) => Forwarded::Ignored,
             (false, false) => Forwarded::Absent,
         };
-        Client { address, forwarded }
+        Client { address, proxied: self.trusts(peer), forwarded }
     }
 
     /// The hops that the header names, the last one first; `None` for one that is no address.

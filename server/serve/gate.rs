@@ -22,8 +22,8 @@ pub struct Gate {
 
 impl Gate {
     /// The gate with this check of credentials and these limits.
-    pub fn new(access: Access, failures: Failures, quotas: Quotas) -> Self {
-        Self { access, quotas: Arc::new(quotas), failures: Arc::new(failures) }
+    pub fn new(access: Access, failures: impl Into<Arc<Failures>>, quotas: impl Into<Arc<Quotas>>) -> Self {
+        Self { access, quotas: quotas.into(), failures: failures.into() }
     }
 
     /// Notes what became of a credential that `client` has shown.

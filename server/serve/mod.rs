@@ -31,7 +31,7 @@ pub use admin::{Health, admin};
 pub use banner::{Banner, BridgeBanner};
 pub use completion::Record;
 pub use descriptors::connections;
-pub use forwarded::Proxies;
+pub use forwarded::{Client, Proxies};
 pub use gate::Gate;
 pub use listener::{Bounds, Control, Listener, MAX_CONCURRENT_STREAMS};
 pub use openapi::{OPENAPI, OPENAPI_PATH};
@@ -39,3 +39,9 @@ pub use origin::Visitors;
 pub use request_id::{RequestId, RequestIds};
 pub use shutdown::{Drained, Signals, drain};
 pub use stack::{Options, app, rest};
+
+/// Says where a request of a test comes from, as the listener does.
+#[cfg(test)]
+pub(crate) fn set_peer(request: &mut axum::extract::Request, address: std::net::IpAddr) {
+    request.extensions_mut().insert(forwarded::Peer(address));
+}

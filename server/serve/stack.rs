@@ -49,6 +49,8 @@ pub struct Options {
     pub proxies: Proxies,
     /// How calls are named and counted.
     pub record: Record,
+    /// Where callers without a credential find out who gives them one (RFC 9728), as a URL; absent = nobody does.
+    pub resource_metadata: Option<HeaderValue>,
 }
 
 /// Everything that the public port serves. `rest` brings the fallback for unknown REST paths; an unknown gRPC method is
@@ -56,7 +58,9 @@ pub struct Options {
 ///
 /// From the outside in (U-24): request id, headers of every reply, client address, log line, host and origin, CORS, panics,
 /// ticket of the URL, principal, quota, scope, routes.
-pub fn app(grpc: Routes, rest: Router, gate: &Gate, options: &Options) -> Router {
+///
+/// `open` is served to whoever calls: it is behind all layers but the last three.
+pub fn app(grpc: Routes, rest: Router, open: Router, gate: &Gate, options: &Options) -> Router {
     // grpc-web is laid over the gRPC routes alone: over HTTP/1.1 it refuses every other call.
     let grpc = grpc.into_axum_router().reset_fallback();
     let grpc = grpc.route_layer(from_fn(name_faults)).route_layer(GrpcWebLayer::new());
@@ -66,7 +70,7 @@ pub fn app(grpc: Routes, rest: Router, gate: &Gate, options: &Options) -> Router
         .layer(from_fn(identity::authorize))
         .layer(from_fn_with_state(gate.clone(), quota::limit))
         .layer(from_fn_with_state(gate.clone(), identity::identify));
-    outer(admitted, options)
+    outer(admitted.merge(open), options)
 }
 
 /// Everything that the port of a bridge serves whose gateway is elsewhere. Its callers have no principal here: the gateway finds
@@ -88,6 +92,7 @@ fn outer(routes: Router, options: &Options) -> Router {
         .layer(from_fn_with_state(options.record.clone(), completion::log))
         .layer(from_fn_with_state(options.proxies.clone(), forwarded::resolve))
         .layer(map_response(headers::protect))
+        .layer(from_fn_with_state(options.resource_metadata.clone(), headers::point))
         .layer(from_fn_with_state(options.request_ids.clone(), assign))
 }
 
@@ -188,7 +193,7 @@ mod tests {
             .route(METHOD, post(|| async { panic!("on purpose") as StatusCode }))
             .fallback(|| async { (StatusCode::NOT_FOUND, "rest fallback") });
         let (_reporter, health) = tonic_health::server::health_reporter();
-        app(Routes::new(health), rest, &gate(rates), options)
+        app(Routes::new(health), rest, Router::new(), &gate(rates), options)
     }
 
     fn gate(rates: Rates) -> Gate {
@@ -209,6 +214,7 @@ mod tests {
             request_ids: RequestIds::new(|| Uuid::from_u128(7)),
             proxies: Proxies::new(Vec::new(), ForwardedHeader::XForwardedFor),
             record: Record::new([HEALTH, MODELS].map(str::to_owned), meters),
+            resource_metadata: None,
         }
     }
 

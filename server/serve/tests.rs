@@ -61,6 +61,7 @@ async fn stack_with(failures: Option<FailureRule>, rates: Rates) -> Stack {
         request_ids: RequestIds::default(),
         proxies: Proxies::new(Vec::new(), ForwardedHeader::XForwardedFor),
         record: Record::new([], ServeMeters::default()),
+        resource_metadata: None,
     };
     let rest = Router::new()
         .route("/v1/responses/{id}", get(owner))
@@ -71,7 +72,7 @@ async fn stack_with(failures: Option<FailureRule>, rates: Rates) -> Stack {
     let meters = LimitMeters::default();
     let (failures, quotas) = (Failures::new(failures, meters.clone()), Quotas::new(rates, meters));
     let gate = Gate::new(Access::new(mode, directory), failures, quotas);
-    let router = app(Routes::new(health), rest, &gate, &options);
+    let router = app(Routes::new(health), rest, Router::new(), &gate, &options);
     Stack { router, key: key.reveal().expose_secret().to_owned() }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidemark_store::{Append, Head, LogId, Owner, Seq, WriteError};
 
+use crate::backends::Api;
 use crate::error::Error;
 use crate::items;
 use crate::sessions::entry::{Entry, Item, What};
@@ -267,7 +268,7 @@ impl Sessions {
     /// `not_found`, `invalid_request`, `session_full`, `storage_unavailable`.
     pub async fn add_items(&self, owner: &Owner, key: &str, items: &[u8]) -> Result<Vec<HistoryItem>, Error> {
         let key = SessionKey::parse(key, "key")?;
-        let items = self.checked(items, 1)?;
+        let items = self.checked(items)?;
         let _turn = self.0.turns.take(&Name::of(owner, &key)).await;
         let found = self.0.find(owner, &key).await?;
         self.0.check_room(&found.head, items.len())?;
@@ -279,23 +280,16 @@ impl Sessions {
         self.0.items(&found, from, through, View::All).await
     }
 
-    /// Checks items of a caller: `least` to [`MAX_ITEMS`]. Those without an id get one.
-    pub(super) fn checked(&self, json: &[u8], least: usize) -> Result<Vec<Entrant>, Error> {
-        let wrong = |text: String| Error::invalid("items", text);
-        let list: Vec<Box<RawValue>> = serde_json::from_slice(json)
-            .map_err(|error| wrong(format!("items must be a JSON array of items: {error}")))?;
-        if list.len() < least || list.len() > MAX_ITEMS {
-            return Err(wrong(format!("items must be {least} to {MAX_ITEMS} items")));
-        }
-        if let Some(index) = list.iter().position(|item| !item.get().starts_with('{')) {
-            let param = format!("items[{index}]");
-            let text = format!("{param} must be an object");
-            return Err(Error::invalid(param, text));
+    /// Checks items of a caller: 1 to [`MAX_ITEMS`]. Those without an id get one.
+    pub(super) fn checked(&self, json: &[u8]) -> Result<Vec<Entrant>, Error> {
+        let list = items::objects("items", "items", json)?;
+        if list.len() > MAX_ITEMS {
+            return Err(Error::invalid("items", format!("items must be at most {MAX_ITEMS} items")));
         }
         let seed = LogId::from_bytes(self.0.clock.new_id());
         let named = items::identified(seed, list)?;
         let entrant = |(id, item): (String, Box<RawValue>)| {
-            let json = items::written_out(&id, &item)?;
+            let json = items::written_out(&id, &item, Api::Responses)?;
             Entrant::new(id, json)
         };
         named.into_iter().map(entrant).collect()

@@ -3,14 +3,17 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 
-const chunk = (delta, finish_reason = null) =>
-  `data: ${JSON.stringify({ choices: [{ index: 0, delta, finish_reason }] })}\n\n`;
+const chunk = (index, delta, finish_reason = null) =>
+  `data: ${JSON.stringify({ choices: [{ index, delta, finish_reason }] })}\n\n`;
 
-/** A piece of an answer. */
-export const says = (text) => (reply) => reply.write(chunk({ content: text }));
+/** A piece of an answer: of the first one, unless it has another number. */
+export const says = (text, index = 0) => (reply) => reply.write(chunk(index, { content: text }));
 
-/** The end of an answer, and why it ends. */
-export const finishes = (reason) => (reply) => reply.end(`${chunk({}, reason)}data: [DONE]\n\n`);
+/** The end of one of several answers. */
+export const stops = (index) => (reply) => reply.write(chunk(index, {}, "stop"));
+
+/** The end of the last answer, and why it ends. */
+export const finishes = (reason, index = 0) => (reply) => reply.end(`${chunk(index, {}, reason)}data: [DONE]\n\n`);
 
 /** The end of the connection in the middle of an answer. */
 export const breaks = () => (reply) => reply.destroy();

@@ -39,12 +39,12 @@ export class Gateway {
   /** `http://127.0.0.1:PORT`; the port stays the same over restarts. */
   url;
 
-  /** Starts a gateway on a free port with this TOML over the defaults. */
-  static async start(config = "") {
+  /** Starts a gateway with this TOML over the defaults, on a free port unless one is named. */
+  static async start(config = "", listen = "127.0.0.1:0") {
     const gateway = new Gateway();
     gateway.#dir = await mkdtemp(join(tmpdir(), "tidemark-"));
     await writeFile(join(gateway.#dir, "tidemark.toml"), config);
-    await gateway.#spawn("127.0.0.1:0");
+    await gateway.#spawn(listen);
     return gateway;
   }
 

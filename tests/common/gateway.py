@@ -16,9 +16,9 @@ LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:[1-9][0-9]*)\n")
 class Server:
     """The binary with these arguments. It can be killed and started again, on another port."""
 
-    def __init__(self, directory, *arguments):
+    def __init__(self, directory, *arguments, listen="127.0.0.1:0"):
         self.directory = Path(directory)
-        self.command = [BINARY, *map(str, arguments), "--listen", "127.0.0.1:0", "--admin", "off"]
+        self.command = [BINARY, *map(str, arguments), "--listen", listen, "--admin", "off"]
         self.process = None
         self.url = None
 
@@ -57,10 +57,11 @@ class Server:
 
 
 class Gateway(Server):
-    """A gateway with these settings (TOML)."""
+    """A gateway with these settings (TOML), on a free port unless one is named."""
 
-    def __init__(self, directory, settings=""):
-        super().__init__(directory, "serve", "--config", written(directory, settings), "--data-dir", Path(directory) / "data")
+    def __init__(self, directory, settings="", listen="127.0.0.1:0"):
+        config = written(directory, settings)
+        super().__init__(directory, "serve", "--config", config, "--data-dir", Path(directory) / "data", listen=listen)
         # Whoever takes the calls of clients: the gateway itself, or a bridge in front of it.
         self.front = self
 

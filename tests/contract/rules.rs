@@ -6,15 +6,17 @@ use std::ops::RangeInclusive;
 use crate::tree::read;
 
 /// The rules of what is built so far, by family.
-const RULES: [(&str, &[RangeInclusive<u32>]); 9] = [
+const RULES: [(&str, &[RangeInclusive<u32>]); 11] = [
     ("A", &[6..=8]),
+    ("B", &[1..=31, 33..=37]),
+    ("B-s", &[1..=15]),
     ("C", &[6..=6]),
     ("D", &[1..=41]),
     ("L", &[27..=29]),
     ("O", &[1..=36]),
     ("R", &[4..=33]),
     ("S", &[1..=11]),
-    ("U", &[1..=1, 3..=5, 10..=11, 15..=16, 18..=18, 20..=25]),
+    ("U", &[1..=1, 3..=5, 10..=13, 15..=16, 18..=18, 20..=25]),
     ("W", &[1..=10, 12..=36]),
 ];
 
@@ -37,7 +39,9 @@ fn table() -> Vec<(String, String)> {
 
 fn rules() -> Vec<String> {
     let family = |(name, ranges): (&str, &[RangeInclusive<u32>])| {
-        ranges.iter().cloned().flatten().map(|number| format!("{name}-{number}")).collect::<Vec<_>>()
+        // What the seeds lack is numbered `B-s1` and so on.
+        let dash = if name.contains('-') { "" } else { "-" };
+        ranges.iter().cloned().flatten().map(|number| format!("{name}{dash}{number}")).collect::<Vec<_>>()
     };
     RULES.into_iter().flat_map(family).collect()
 }

@@ -298,6 +298,37 @@ async fn what_is_wrong_with_a_chat_is_named() {
     assert_eq!((status, &object["object"]), (200, &json!("chat.completion")), "the path without /v1");
 }
 
+/// The rows of "What there is not" in `docs/compatibility.md`.
+#[tokio::test]
+async fn what_there_is_not_is_refused_and_never_half_done() {
+    let (_server, client) = demo("");
+    let (_, made) = post(&client, &chat_with("demo", &json!({"store": true}))).await;
+    let one = format!("{PATH}/{}", made["id"].as_str().unwrap());
+    let hello = json!({"model": "demo", "input": "Hello"});
+    for (path, body, status, code) in [
+        (one.as_str(), json!({"metadata": {"a": "b"}}), 405, "method_not_allowed"),
+        ("/v1/responses/input_tokens", hello.clone(), 405, "method_not_allowed"),
+        ("/v1/responses/compact", hello.clone(), 405, "method_not_allowed"),
+        ("/v1/conversations", json!({}), 404, "not_found"),
+        ("/v1/embeddings", hello.clone(), 404, "not_found"),
+        (
+            "/v1/responses",
+            json!({"model": "demo", "input": "x", "conversation": "c"}),
+            400,
+            "invalid_request",
+        ),
+    ] {
+        let (got, reply) = Client::json(client.post(path, &body)).await;
+        assert_eq!((got, &reply["error"]["code"]), (status, &json!(code)), "{path}");
+    }
+    for (query, param) in [("order=asc", "order"), ("model=demo", "model"), ("metadata[a]=b", "metadata")] {
+        let (status, reply) = Client::json(client.get(&format!("{PATH}?{query}"))).await;
+        assert_eq!((status, &reply["error"]["param"]), (400, &json!(param)));
+    }
+    let (_, same) = Client::json(client.get(&one)).await;
+    assert_eq!(same["metadata"], made["metadata"]);
+}
+
 /// The same chat over gRPC, where both forms of its id are good.
 #[tokio::test]
 async fn a_chat_over_grpc_has_typed_fields_and_the_chunks_of_rest() {

@@ -25,6 +25,7 @@ mod limits;
 mod lockout;
 mod long;
 mod matrix;
+mod oauth;
 mod openapi;
 mod owners;
 mod rates;

@@ -12,8 +12,8 @@ use tidemark_bridge::{ROUTES, VERSION};
 use tidemark_proto::names::REQUEST_ID;
 use tidemark_proto::v1::create_request::Input;
 use tidemark_proto::v1::{
-    AddItemsRequest, AddUserRequest, CreateKeyRequest, CreateRequest, CreateStreamRequest, GetItemRequest,
-    GetRequest, ResumeRequest,
+    AddItemsRequest, AddUserRequest, CreateClientRequest, CreateKeyRequest, CreateRequest, CreateStreamRequest,
+    GetItemRequest, GetRequest, ResumeRequest, RevokeGrantsRequest,
 };
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
@@ -21,6 +21,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use crate::chats;
 use crate::common::rest::Client;
 use crate::keys::{Gate, Made, UNKNOWN};
+use crate::oauth::{self, App};
 use crate::setup::{paced, until};
 
 /// Callers in the order of the columns of [`TABLE`].
@@ -74,6 +75,12 @@ const TABLE: &[(&str, [&str; 12])] = &[
     ("UsersService/AddUser", ADMIN),
     ("UsersService/DisableUser", ADMIN),
     ("UsersService/ListUsers", ADMIN),
+    ("GrantsService/ListGrants", OWN),
+    ("GrantsService/RevokeGrant", KEY),
+    ("GrantsService/RevokeGrants", ADMIN),
+    ("GrantsService/CreateClient", ADMIN),
+    ("GrantsService/ListClients", ADMIN),
+    ("GrantsService/DeleteClient", ADMIN),
     ("Health/Check", ANYBODY),
     ("Health/Watch", ANYBODY),
     ("v1.ServerReflection/ServerReflectionInfo", CREDENTIAL),
@@ -93,6 +100,7 @@ const TABLE: &[(&str, [&str; 12])] = &[
     ("GET /chat/completions/{id}", ONE_OR_TICKET),
     ("GET /chat/completions/{id}?stream=true", ONE_OR_TICKET),
     ("DELETE /chat/completions/{id}", ONE),
+    ("GET /chat/completions/{id}/messages", ONE),
     ("POST /chat/completions/{id}/cancel", ONE_OR_TICKET),
     ("POST /chat/completions/{id}/tickets", ONE),
     ("GET /sessions", OWN),
@@ -116,6 +124,8 @@ const TABLE: &[(&str, [&str; 12])] = &[
     ("POST /keys/{id}/rotate", KEY),
     ("POST /keys/{id}/disable", KEY),
     ("POST /keys/{id}/enable", KEY),
+    ("GET /oauth2/sessions", OWN),
+    ("DELETE /oauth2/sessions/{id}", KEY),
     ("GET /models", OWN),
     ("GET /models/{*id}", OWN),
 ];
@@ -131,8 +141,16 @@ const CREDENTIAL: [&str; 12] = ["ok", "ok", "401", "401", "401", "401", "ok", "o
 const ANYBODY: [&str; 12] = ["ok"; 12];
 
 /// What the owners' keys are good for: all that is not for operators alone.
-const SCOPES: [&str; 6] =
-    ["responses.read", "responses.write", "sessions.read", "sessions.write", "models.read", "keys.admin"];
+const SCOPES: [&str; 8] = [
+    "responses.read",
+    "responses.write",
+    "sessions.read",
+    "sessions.write",
+    "models.read",
+    "keys.admin",
+    "grants.read",
+    "grants.write",
+];
 
 /// The only item of the session that callers ask for.
 const ITEM: &str = "msg_of_the_matrix";
@@ -156,6 +174,8 @@ fn every_method_and_every_route_has_a_row() {
 struct Target {
     response: String,
     key: Made,
+    /// A grant or a client, for rows about these.
+    app: String,
 }
 
 /// Callers that stay the same, and the way to make the others.
@@ -168,11 +188,13 @@ struct Cast {
     scopeless: String,
     ended_ticket: String,
     foreign_ticket: String,
+    app: App,
 }
 
 impl Cast {
     async fn new() -> Self {
-        let gate = Gate::new();
+        let gate = Gate::with_settings(oauth::SETTINGS);
+        let app = App::register(&gate).await;
         let owner = gate.with(&gate.key("acme", &SCOPES).await);
         let other = gate.with(&gate.key("bob", &SCOPES).await);
         let disabled = gate.key("acme", &SCOPES).await;
@@ -190,7 +212,7 @@ impl Cast {
         until("the key ends", async || refused(&expired).await).await;
         until("the ticket ends", async || refused(&ended_ticket).await).await;
         let disabled = disabled.key;
-        Self { gate, owner, other, disabled, expired, scopeless, ended_ticket, foreign_ticket }
+        Self { gate, owner, other, disabled, expired, scopeless, ended_ticket, foreign_ticket, app }
     }
 
     /// Something new of acme to ask for, so that no call finds what an earlier one has done to it.
@@ -207,7 +229,15 @@ impl Cast {
             self.owner.background(paced(1, 0)).await
         };
         let key = self.gate.key("acme", &["models.read"]).await;
-        Target { response, key }
+        let app = match row {
+            "GrantsService/DeleteClient" => App::register(&self.gate).await.client,
+            _ if row.contains("RevokeGrant") || row.contains("sessions/") => {
+                self.app.ask(&key.key).await;
+                oauth::sessions(&self.owner).await[0]["id"].as_str().unwrap().to_owned()
+            }
+            _ => String::new(),
+        };
+        Target { response, key, app }
     }
 
     async fn caller(&self, name: &str, target: &Target) -> Client {
@@ -231,10 +261,16 @@ impl Cast {
     }
 
     /// The request that a row stands for.
-    fn request(&self, row: &str, caller: &Client, response: &str, key: &str) -> reqwest::RequestBuilder {
+    fn request(
+        &self,
+        row: &str,
+        caller: &Client,
+        [response, key, app]: [&str; 3],
+    ) -> reqwest::RequestBuilder {
+        let named = if row.contains("Grants") || row.contains("sessions") { app } else { key };
         match row.split_once(' ') {
-            Some((method, path)) => rest(method, path, caller, response, key),
-            None => self.grpc_web(row, caller, response, key),
+            Some((method, path)) => rest(method, path, caller, response, named),
+            None => self.grpc_web(row, caller, response, named),
         }
     }
 
@@ -257,7 +293,7 @@ async fn ticket(owner: &Client, response: &str, seconds: u32) -> String {
 }
 
 fn rest(method: &str, path: &str, caller: &Client, response: &str, key: &str) -> reqwest::RequestBuilder {
-    let id = if path.starts_with("/keys") { key } else { response };
+    let id = if path.starts_with("/keys") || path.starts_with("/oauth2") { key } else { response };
     let streamed = path.ends_with("?stream");
     let sse = path.ends_with("?sse");
     let path = path.trim_end_matches("?stream").trim_end_matches("?sse").replace("{*id}", "demo");
@@ -297,6 +333,8 @@ fn message(row: &str, response: &str, key: &str) -> Vec<u8> {
         | "ModelsService/ListModels"
         | "KeysService/ListKeys"
         | "UsersService/ListUsers"
+        | "GrantsService/ListGrants"
+        | "GrantsService/ListClients"
         | "Health/Check"
         | "Health/Watch" => Vec::new(),
         "SessionsService/CreateSession" | "SessionsService/ListSessions" => Vec::new(),
@@ -311,6 +349,13 @@ fn message(row: &str, response: &str, key: &str) -> Vec<u8> {
             let scopes = vec!["models.read".to_owned()];
             CreateKeyRequest { scopes, ..CreateKeyRequest::default() }.encode_to_vec()
         }
+        "GrantsService/RevokeGrants" => {
+            RevokeGrantsRequest { owner: "nobody".to_owned(), ..Default::default() }.encode_to_vec()
+        }
+        "GrantsService/CreateClient" => {
+            let redirect_uris = vec!["https://app.example/cb".to_owned()];
+            CreateClientRequest { redirect_uris, ..Default::default() }.encode_to_vec()
+        }
         "UsersService/AddUser" | "UsersService/DisableUser" => {
             AddUserRequest { name: "ann".to_owned() }.encode_to_vec()
         }
@@ -318,7 +363,7 @@ fn message(row: &str, response: &str, key: &str) -> Vec<u8> {
             let message_request = Some(MessageRequest::ListServices(String::new()));
             ServerReflectionRequest { message_request, ..ServerReflectionRequest::default() }.encode_to_vec()
         }
-        _ if row.starts_with("KeysService/") => named(key),
+        _ if row.starts_with("KeysService/") || row.starts_with("GrantsService/") => named(key),
         _ => named(response),
     }
 }
@@ -336,7 +381,9 @@ async fn answer(request: reqwest::RequestBuilder) -> (String, String) {
     let status = match reply.headers().get("grpc-status") {
         Some(status) => over_grpc(status.to_str().unwrap()),
         // What is read of it may never end.
-        None if reply.status() == 200 && !is_grpc(&reply) => return ("ok".to_owned(), head),
+        None if reply.status() == 204 || reply.status() == 200 && !is_grpc(&reply) => {
+            return ("ok".to_owned(), head);
+        }
         None if reply.status() == 200 => return (first_frame(reply).await, head),
         None => reply.status().as_u16().to_string(),
     };
@@ -377,18 +424,21 @@ fn hides(row: &[&str; 12]) -> bool {
 #[tokio::test]
 async fn every_caller_gets_what_the_table_says_and_nobody_learns_what_is_there() {
     let cast = Cast::new().await;
-    let add_ann = cast.request("UsersService/AddUser", &cast.gate.operator, "", "");
+    let add_ann = cast.request("UsersService/AddUser", &cast.gate.operator, [""; 3]);
     assert_eq!(answer(add_ann).await.0, "ok");
     let mut wrong = Vec::new();
     for (row, expected) in TABLE {
         let unknown_key = "key_00000000000000000000000000000000";
-        let unknown = answer(cast.request(row, &cast.owner, UNKNOWN, unknown_key)).await;
+        let unknown_grant = format!("grant_{}", "0".repeat(64));
+        let unknown = [UNKNOWN, unknown_key, &unknown_grant];
+        let unknown = answer(cast.request(row, &cast.owner, unknown)).await;
         assert!(!hides(expected) || unknown.0 == "404", "{row}: {unknown:?}");
         let mut refusals = BTreeSet::new();
         for (name, expected) in CALLERS.iter().zip(expected) {
             let target = cast.target(row).await;
             let caller = cast.caller(name, &target).await;
-            let (status, bytes) = answer(cast.request(row, &caller, &target.response, &target.key.id)).await;
+            let (status, bytes) =
+                answer(cast.request(row, &caller, [&target.response, &target.key.id, &target.app])).await;
             if status != *expected {
                 wrong.push(format!("{row} by {name}: {status} and not {expected}\n{bytes}"));
             }

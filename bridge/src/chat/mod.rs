@@ -34,13 +34,14 @@ const DELETED: &str = "chat.completion.deleted";
 pub(crate) async fn create(State(bridge): State<Bridge>, request: Request) -> Result<Response, Failure> {
     let (mut parts, body) = request.into_parts();
     let params = Params::of(&parts.uri)?;
+    let (position, _) = position::of_repeat(&parts.headers, &params)?;
     let (key, ticket) = (repeat::key(&parts.headers)?, tickets::order(&parts.headers)?);
     let body = body::read_json(&parts, body, bridge.options.body_limit()).await?;
     let (mut create, delivery) = create::parse(&body)?;
     drop(body);
     let after = match (delivery, &key) {
         // Only a request that may be a repeat can have read something.
-        (Delivery::Stream { .. }, Some(_)) => position::of_repeat(&parts.headers, &params)?.0,
+        (Delivery::Stream { .. }, Some(_)) => position,
         _ => None,
     };
     (create.idempotency_key, create.ticket) = (key, ticket);

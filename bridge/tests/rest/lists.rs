@@ -73,6 +73,7 @@ async fn responses_are_listed_byte_by_byte_with_the_cursor_of_the_next_page() {
             page_size: 2,
             page_token: "to/ken".to_owned(),
             api: Api::Responses.into(),
+            after: String::new(),
         }),
         Asked::List(ListRequest { api: Api::Responses.into(), ..ListRequest::default() }),
     ];
@@ -99,13 +100,38 @@ async fn input_items_are_listed_byte_by_byte() {
         }
     }
     let asked = |page_size, order: Order, after: &str| {
-        let (id, after) = (ID.to_owned(), after.to_owned());
-        Asked::ListInputItems(ListInputItemsRequest { id, page_size, order: order.into(), after })
+        let (id, after, api) = (ID.to_owned(), after.to_owned(), Api::Responses.into());
+        Asked::ListInputItems(ListInputItemsRequest { id, page_size, order: order.into(), after, api })
     };
     let ascending = asked(u32::MAX, Order::Asc, "msg_1");
     let newest = asked(0, Order::Desc, "");
     let once = [ascending.clone(), ascending, newest.clone(), newest.clone(), newest.clone(), newest];
     assert_eq!(fake.asked(), vec![once; 2].concat());
+}
+
+/// As the SDKs ask for them.
+#[tokio::test]
+async fn chats_and_their_messages_are_listed_behind_an_id() {
+    let fake = Fake::new(Script::default());
+    let (bridges, _server) = both(&fake).await;
+    for (_, bridge) in &bridges {
+        for path in ["?after=chatcmpl-1&order=desc", "/c/messages", "/c/messages?after=m&order=desc"] {
+            let reply = ask(bridge, get(&format!("/v1/chat/completions{path}"))).await;
+            assert!(reply.starts_with("200"), "{reply}");
+        }
+    }
+    let api = Api::ChatCompletions.into();
+    let list = ListRequest { api, after: "chatcmpl-1".to_owned(), ..ListRequest::default() };
+    let messages = |order: Order, after: &str| ListInputItemsRequest {
+        id: "c".to_owned(),
+        order: order.into(),
+        after: after.to_owned(),
+        api,
+        ..ListInputItemsRequest::default()
+    };
+    let first = Asked::ListInputItems(messages(Order::Asc, ""));
+    let second = Asked::ListInputItems(messages(Order::Desc, "m"));
+    assert_eq!(fake.asked(), vec![[Asked::List(list), first, second]; 2].concat());
 }
 
 #[tokio::test]
@@ -133,6 +159,24 @@ async fn parameters_of_lists_are_refused_before_the_look_up() {
         ("responses?limit=-1", "limit", "invalid_request", limit.to_owned()),
         ("responses?cursor=", "cursor", "invalid_cursor", empty("cursor")),
         ("responses?cursor=a&cursor=b", "cursor", "invalid_cursor", "`cursor` is given twice".to_owned()),
+        (
+            "chat/completions?order=asc",
+            "order",
+            "invalid_request",
+            "`order` must be `desc`: the newest come first".to_owned(),
+        ),
+        (
+            "chat/completions?metadata[a]=b",
+            "metadata",
+            "invalid_request",
+            "`metadata`: the list cannot be filtered; leave it out".to_owned(),
+        ),
+        (
+            "responses?model=m",
+            "model",
+            "invalid_request",
+            "`model`: the list cannot be filtered; leave it out".to_owned(),
+        ),
         ("responses/x/input_items?limit=x", "limit", "invalid_request", limit.to_owned()),
         ("responses/x/input_items?after=", "after", "invalid_cursor", empty("after")),
         (

@@ -7,7 +7,7 @@ import OpenAI from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
-import { Backend, breaks, finishes, says } from "../../../tests/common/backend.mjs";
+import { Backend, breaks, finishes, says, stops } from "../../../tests/common/backend.mjs";
 import { Gateway } from "../../../tests/common/gateway.mjs";
 import { makeClient, readAll } from "./support.mjs";
 
@@ -33,6 +33,7 @@ before(async () => {
     breaks: [says("one "), says("two"), breaks()],
     silent: [breaks()],
     short: [says("one"), finishes("length")],
+    several: [says("answer ", 0), says("answer ", 1), says("0", 0), says("1", 1), stops(0), finishes("stop", 1)],
   });
   gateway = await Gateway.start(backend.config);
 });
@@ -141,4 +142,51 @@ test("a stored completion is retrieved and deleted", async () => {
   assert.deepEqual((await client.chat.completions.retrieve(made.id)).choices, made.choices);
   assert.equal((await client.chat.completions.delete(made.id)).deleted, true);
   await assert.rejects(client.chat.completions.retrieve(made.id), OpenAI.NotFoundError);
+});
+
+test("stored completions are paged through and have their messages", async () => {
+  const client = makeClient(gateway);
+  const made = [];
+  for (let count = 0; count < 3; count += 1) {
+    made.unshift((await client.chat.completions.create({ ...FAST, store: true })).id);
+  }
+  const listed = [];
+  for await (const completion of client.chat.completions.list({ limit: 1 })) listed.push(completion.id);
+  assert.deepEqual(listed, made);
+  const messages = [];
+  for await (const message of client.chat.completions.messages.list(made[0])) messages.push(message);
+  assert.deepEqual(messages.map(({ role, content, content_parts }) => ({ role, content, content_parts })), [
+    { ...HELLO[0], content_parts: null },
+  ]);
+});
+
+test("what cannot be done with stored completions is refused", async () => {
+  const client = makeClient(gateway);
+  const { id } = await client.chat.completions.create({ ...FAST, store: true });
+  for (const [asked, param] of [
+    [{ order: "asc" }, "order"],
+    [{ model: "demo" }, "model"],
+    [{ metadata: { a: "b" } }, "metadata"],
+  ]) {
+    await assert.rejects(async () => await client.chat.completions.list(asked), { status: 400, param });
+  }
+  const update = client.chat.completions.update(id, { metadata: { a: "b" } });
+  await assert.rejects(update, { status: 405, code: "method_not_allowed" });
+});
+
+test("several answers are told apart", async () => {
+  const stream = makeClient(gateway).chat.completions.stream({ model: "several", messages: HELLO, n: 2 });
+  const { choices } = await stream.finalChatCompletion();
+  assert.deepEqual(
+    choices.map(({ index, message, finish_reason }) => [index, message.content, finish_reason]),
+    [[0, "answer 0", "stop"], [1, "answer 1", "stop"]],
+  );
+});
+
+test("a chat that can be tried again is tried as often as the client says, and any other once", async () => {
+  for (const [model, fields, tries] of [["silent", {}, 3], ["demo", { temperature: 3 }, 1], ["nobody", {}, 1]]) {
+    const client = makeClient(gateway, { maxRetries: 2 });
+    await assert.rejects(client.chat.completions.create({ model, messages: HELLO, ...fields }), OpenAI.APIError);
+    assert.equal(client.requests.length, tries, model);
+  }
 });

@@ -5,7 +5,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-MODELS = ("refuses", "breaks", "filters", "endless")
+MODELS = ("refuses", "breaks", "filters", "endless", "several")
 
 # Pieces of text before the end.
 PIECES = 20
@@ -14,9 +14,9 @@ PIECES = 20
 PACE = 0.02
 
 
-def chunk(text=None, finish=None):
+def chunk(text=None, finish=None, index=0):
     delta = {} if text is None else {"content": text}
-    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+    return {"choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -38,7 +38,8 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200, {"object": "list", "data": [{"id": model, "object": "model"} for model in MODELS]})
 
     def do_POST(self):
-        model = json.loads(self.rfile.read(int(self.headers["content-length"])))["model"]
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        model = request["model"]
         with self.server.lock:
             self.server.asked.append(model)
         if model == "refuses":
@@ -47,6 +48,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.end_headers()
+        if model == "several":
+            self.answer(request["n"])
+            return
         for number in range(PIECES):
             self.send(chunk(f"word{number} "))
         if model == "filters":
@@ -55,6 +59,16 @@ class Handler(BaseHTTPRequestHandler):
         elif model == "endless":
             self.go_on()
         # "breaks": the connection closes here, without a reason to stop.
+
+    def answer(self, n):
+        """As many answers as were asked for, a piece of each in turn."""
+        for piece in ("answer ", "{}"):
+            for index in range(n):
+                self.send(chunk(piece.format(index), index=index))
+        for index in range(n):
+            self.send(chunk(finish="stop", index=index))
+        self.send({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2 * n, "total_tokens": 3 + 2 * n}})
+        self.wfile.write(b"data: [DONE]\n\n")
 
     def go_on(self):
         try:

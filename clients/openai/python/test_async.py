@@ -6,6 +6,7 @@ import uuid
 import openai
 import pytest
 from openai import AsyncOpenAI
+from pydantic import BaseModel
 
 # Events that are read before a stream is dropped: the last one is 10.
 CUT = 11
@@ -82,3 +83,51 @@ def test_an_unknown_response_is_a_not_found_error(base_url):
     with pytest.raises(openai.NotFoundError) as caught:
         with_client(base_url, lambda client: client.responses.retrieve("resp_" + "0" * 32))
     assert caught.value.code == "not_found"
+
+
+CHAT = {"model": "demo", "messages": [{"role": "user", "content": '{"city": "demo"}'}], "metadata": {"demo.rate": "0"}}
+
+
+class City(BaseModel):
+    city: str
+
+
+def test_a_chat_is_created_streamed_parsed_and_answered_with_tools(base_url):
+    async def flow(client):
+        chat = client.chat.completions
+        made = await chat.create(**CHAT)
+        chunks = [chunk async for chunk in await chat.create(stream=True, stream_options={"include_usage": True}, **CHAT)]
+        async with chat.stream(response_format=City, **CHAT) as stream:
+            deltas = [event.delta async for event in stream if event.type == "content.delta"]
+            streamed = await stream.get_final_completion()
+        parsed = await chat.parse(response_format=City, **CHAT)
+        called = await chat.parse(tools=[openai.pydantic_function_tool(City)], **CHAT)
+        return made, chunks, deltas, streamed, parsed, called
+
+    made, chunks, deltas, streamed, parsed, called = with_client(base_url, flow)
+    text = made.choices[0].message.content
+    assert "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices) == text
+    assert "".join(deltas) == text
+    assert chunks[-1].usage == made.usage
+    assert streamed.choices[0].message.parsed == parsed.choices[0].message.parsed == City(city="demo")
+    assert called.choices[0].finish_reason == "tool_calls"
+    assert called.choices[0].message.tool_calls[0].function.parsed_arguments == City(city="demo")
+
+
+def test_stored_chats_are_found_paged_and_deleted(base_url):
+    async def flow(client):
+        chat = client.chat.completions
+        made = [(await chat.create(store=True, **CHAT)).id for _ in range(3)]
+        listed = [found.id async for found in chat.list(limit=1)]
+        messages = [message.content async for message in chat.messages.list(made[0])]
+        deleted = await chat.delete(made[0])
+        with pytest.raises(openai.NotFoundError):
+            await chat.retrieve(made[0])
+        with pytest.raises(openai.BadRequestError):
+            await chat.create(**{**CHAT, "messages": []})
+        return made, listed, messages, deleted
+
+    made, listed, messages, deleted = with_client(base_url, flow)
+    assert listed == made[::-1]
+    assert messages == ['{"city": "demo"}']
+    assert (deleted.id, deleted.deleted) == (made[0], True)

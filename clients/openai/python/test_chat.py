@@ -103,6 +103,48 @@ def test_a_stored_completion_is_retrieved_listed_and_deleted(client):
         client.chat.completions.retrieve(made.id)
 
 
+def test_stored_completions_are_paged_through_and_have_their_messages(client):
+    made = [client.chat.completions.create(store=True, **FAST).id for _ in range(3)]
+    page = client.chat.completions.list(limit=2, order="desc")
+    assert page.has_more
+    assert [listed.id for listed in page] == made[::-1], "the SDK turns the pages by itself"
+    parts = [{"type": "text", "text": "two"}]
+    messages = [{"role": "system", "content": "one"}, {"role": "user", "content": parts}]
+    made = client.chat.completions.create(store=True, **{**FAST, "messages": messages})
+    stored = list(client.chat.completions.messages.list(made.id, limit=1))
+    assert [(message.role, message.content) for message in stored] == [("system", "one"), ("user", None)]
+    assert stored[1].content_parts[0].text == "two"
+    assert stored[0].id != stored[1].id
+
+
+def test_what_lists_cannot_do_is_refused(client):
+    for asked, param in [({"order": "asc"}, "order"), ({"model": "demo"}, "model"), ({"metadata": {"a": "b"}}, "metadata")]:
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.list(**asked)
+        assert refused.value.param == param
+
+
+def test_labels_of_a_stored_completion_cannot_be_changed(client):
+    made = client.chat.completions.create(store=True, **FAST)
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.chat.completions.update(made.id, metadata={"a": "b"})
+    assert (refused.value.status_code, refused.value.code) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_several_answers_are_told_apart(make_client, scripted_url, stream):
+    client = make_client(url=scripted_url)
+    asked = {"model": "several", "messages": HELLO, "n": 3}
+    if stream:
+        with client.chat.completions.stream(**asked) as events:
+            completion = events.get_final_completion()
+    else:
+        completion = client.chat.completions.create(**asked)
+        assert completion.usage.completion_tokens == 6
+    assert [choice.message.content for choice in completion.choices] == ["answer 0", "answer 1", "answer 2"]
+    assert [choice.finish_reason for choice in completion.choices] == ["stop"] * 3
+
+
 def test_a_stream_that_was_dropped_is_read_again(client):
     raw = client.chat.completions.with_raw_response.create(stream=True, store=True, **FAST)
     completion_id = raw.headers["x-tidemark-response-id"]

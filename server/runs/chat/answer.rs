@@ -114,13 +114,23 @@ impl Answer {
         open.map(|(number, choice)| (*number, !choice.calls.is_empty())).collect()
     }
 
+    /// Whether something was put out as the choice of this number.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.choices.contains_key(&number)
+    }
+
     fn choice(&mut self, mut choice: Node) -> Result<(), &'static str> {
-        let number = choice.get("index").and_then(|index| index.as_u64()).unwrap_or(0);
+        let number = number(&mut choice);
         if !self.choices.contains_key(&number) && self.choices.len() >= MAX_CHOICES {
             return Err("the backend has put out too many choices");
         }
         self.choices.entry(number).or_insert_with(Choice::new).take_in(choice)
     }
+}
+
+/// The number of a choice; one without is the first.
+pub(super) fn number(choice: &mut Node) -> u64 {
+    choice.get("index").and_then(|index| index.as_u64()).unwrap_or(0)
 }
 
 impl Choice {

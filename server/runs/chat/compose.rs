@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::answer::Answer;
+use super::answer::{Answer, number};
 use super::object::{Body, Template, tokens};
 use crate::backends::{Finish, Step, Text};
 use crate::error::Error;
@@ -206,7 +206,22 @@ impl Composer {
         }
         self.size = size;
         self.template.stamp(&mut chunk)?;
+        self.introduce(&mut chunk);
         self.write(chunk, outbox)
+    }
+
+    /// Says who speaks where a choice begins and the backend did not: the SDK for Node takes no answer without it.
+    fn introduce(&self, chunk: &mut Node) {
+        let begun = |choice: &mut Node| self.answer.has(number(choice));
+        let choices = chunk.get("choices").and_then(Node::items).into_iter().flatten();
+        for choice in choices {
+            if !begun(choice)
+                && let Some(delta) = choice.get("delta").filter(|delta| delta.is_object())
+                && delta.get("role").is_none_or(|role| role.is_null())
+            {
+                delta.set("role", Node::text("assistant"));
+            }
+        }
     }
 
     fn write(&mut self, chunk: Node, outbox: &mut Outbox) -> Result<(), Stop> {

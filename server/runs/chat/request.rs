@@ -14,7 +14,8 @@ use crate::error::Error;
 use crate::json;
 use crate::runs::document::Document;
 use crate::runs::extra::{self, Check, Fields, label, present, range, right, value};
-use crate::runs::request::{check_length, objects};
+use crate::items::objects;
+use crate::runs::request::check_length;
 
 /// The most answers to one request.
 const MAX_CHOICES: u64 = 128;

@@ -12,7 +12,7 @@ use super::*;
 
 /// A call that may fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub(crate) enum Call {
     Create,
     Append,
     Head(LogId),
@@ -22,9 +22,9 @@ pub(super) enum Call {
 }
 
 /// A store in memory; each call is shown to `fails` before it is done.
-pub(super) struct Faulty<F> {
-    pub(super) store: Arc<MemoryStore>,
-    pub(super) fails: F,
+pub(crate) struct Faulty<F> {
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) fails: F,
 }
 
 impl<F> std::fmt::Debug for Faulty<F> {

@@ -6,22 +6,26 @@ use tidemark_proto::v1::ErrorCode;
 
 use super::*;
 use crate::runs::testing::{stop, text};
-use crate::runs::{InputQuery, Retention};
+use crate::runs::{InputQuery, ListQuery, Retention};
 use crate::sizes::Order;
 
 fn not_found<T: std::fmt::Debug>(result: Result<T, Error>) {
     assert_eq!(result.unwrap_err().code(), ErrorCode::NotFound);
 }
 
+fn paged(page_size: u32, page_token: &str) -> ListQuery<'_> {
+    ListQuery { page_size, page_token, ..ListQuery::default() }
+}
+
 impl Room {
     /// The ids of a page of alice's responses, and the token of the next one.
     async fn page(&self, size: u32, token: &str) -> (Vec<String>, Option<String>) {
-        let page = self.runs.list(&alice(), None, size, token).await.unwrap();
+        let page = self.runs.list(&alice(), paged(size, token)).await.unwrap();
         (page.responses.iter().map(|response| response.id.to_string()).collect(), page.next_page_token)
     }
 
     async fn listed(&self, principal: &Principal) -> usize {
-        self.runs.list(principal, None, 0, "").await.unwrap().responses.len()
+        self.runs.list(principal, ListQuery::default()).await.unwrap().responses.len()
     }
 }
 
@@ -35,7 +39,7 @@ async fn a_deleted_response_is_unknown_on_every_path() {
     not_found(room.runs.get(&alice(), &id).await);
     not_found(room.runs.cancel(&alice(), &id).await);
     not_found(room.runs.attach(&alice(), &id, None, OnGap::Fail).await);
-    let query = InputQuery { page_size: 0, order: Order::Ascending, after: "" };
+    let query = InputQuery { api: None, page_size: 0, order: Order::Ascending, after: "" };
     not_found(room.runs.input_items(&alice(), &id, query).await);
     let continued = CreateRequest { previous_response_id: Some(id), ..request() };
     let refused = room.runs.create(&alice(), continued).await.unwrap_err();
@@ -119,14 +123,38 @@ async fn a_list_has_what_get_returns_running_or_not() {
     let running = room.create(background()).await.snapshot.id.to_string();
     let cancelled = room.create(background()).await.snapshot.id.to_string();
     room.runs.cancel(&alice(), &cancelled).await.unwrap();
-    let page = room.runs.list(&alice(), None, 0, "").await.unwrap();
+    let page = room.runs.list(&alice(), ListQuery::default()).await.unwrap();
     assert_eq!(page.page_size, 50);
     let names: Vec<&str> = page.responses.iter().map(|response| response.status.name()).collect();
     assert_eq!(names, ["cancelled", "in_progress"]);
     for (listed, id) in page.responses.iter().zip([cancelled, running]) {
         assert_eq!(object(listed), object(&room.get(&id).await));
     }
-    assert_eq!(room.runs.list(&alice(), None, u32::MAX, "").await.unwrap().page_size, 1000);
+    assert_eq!(room.runs.list(&alice(), paged(u32::MAX, "")).await.unwrap().page_size, 1000);
+}
+
+/// As the SDKs page: behind the last id that they have, in either form, also when its response is gone.
+#[tokio::test(start_paused = true)]
+async fn a_page_begins_behind_the_id_of_any_response() {
+    let room = room([text("x"), stop()]);
+    for _ in 0..3 {
+        room.run(request()).await;
+    }
+    let (ids, _) = room.page(0, "").await;
+    let behind = async |after: &str, page_token: &str| {
+        let query = ListQuery { after, page_token, ..ListQuery::default() };
+        let page = room.runs.list(&alice(), query).await?;
+        Ok::<_, Error>(page.responses.iter().map(|response| response.id.to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(behind(&ids[0], "").await.unwrap(), ids[1..]);
+    assert_eq!(behind(&ids[0].replace("resp_", "chatcmpl-"), "").await.unwrap(), ids[1..]);
+    room.runs.delete(&alice(), &ids[1]).await.unwrap();
+    assert_eq!(behind(&ids[1], "").await.unwrap(), ids[2..]);
+    assert_eq!(behind(&ids[2], "").await.unwrap(), [""; 0]);
+    for (after, token) in [("resp_1", ""), (ids[0].as_str(), "token")] {
+        let refused = behind(after, token).await.unwrap_err();
+        assert_eq!((refused.code(), refused.param()), (ErrorCode::InvalidCursor, Some("after")));
+    }
 }
 
 /// D-30 and U-16.
@@ -141,7 +169,7 @@ async fn foreign_expired_and_deleted_responses_are_not_listed_and_foreign_tokens
     }
     let (page, token) = room.page(2, "").await;
     assert_eq!(room.listed(&bob()).await, 0);
-    let refused = room.runs.list(&bob(), None, 0, token.as_ref().unwrap()).await.unwrap_err();
+    let refused = room.runs.list(&bob(), paged(0, token.as_ref().unwrap())).await.unwrap_err();
     assert_eq!((refused.code(), refused.param()), (ErrorCode::InvalidCursor, Some("page_token")));
 
     tokio::time::sleep(Duration::from_secs(61)).await;
@@ -176,7 +204,7 @@ async fn the_input_of_a_response_is_its_own_and_stays_the_same() {
     };
     let second = room.run(continued).await.id.to_string();
     let input = async |id: &str, principal: Principal| {
-        let query = InputQuery { page_size: 0, order: Order::Descending, after: "" };
+        let query = InputQuery { api: None, page_size: 0, order: Order::Descending, after: "" };
         room.runs.input_items(&principal, id, query).await
     };
     let page = input(&second, alice()).await.unwrap();

@@ -3,7 +3,7 @@
 mod compaction;
 mod damage;
 mod ends;
-mod faulty;
+pub(crate) mod faulty;
 mod flight;
 mod flows;
 mod idempotency;

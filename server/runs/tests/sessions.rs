@@ -9,7 +9,7 @@ use tidemark_proto::v1::ErrorCode;
 use super::*;
 use crate::backends::{Finish, Step};
 use crate::runs::testing::{stop, text};
-use crate::runs::{OnRestart, Status};
+use crate::runs::{ListQuery, OnRestart, Status};
 use crate::sessions::{self, HistoryItem, HistoryQuery, Sessions, View};
 
 const KEY: &str = "support-4711";
@@ -77,7 +77,7 @@ async fn a_response_enters_its_session_and_the_next_one_is_given_what_was_said()
     // Nobody else has it, and the log of the session is no response.
     let error = room.runs.sessions().get(bob().owner(), KEY).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::NotFound);
-    assert_eq!(room.runs.list(&alice(), None, 0, "").await.unwrap().responses.len(), 2);
+    assert_eq!(room.runs.list(&alice(), ListQuery::default()).await.unwrap().responses.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -318,7 +318,7 @@ async fn a_response_enters_once_whatever_write_was_the_last() {
         let room = restarted(room, vec![text("x"), stop()]).await;
         let sessions = room.runs.sessions();
         assert_eq!(sessions.pending(None).await.unwrap(), [], "after {after}");
-        let listed = room.runs.list(&alice(), None, 0, "").await.unwrap().responses;
+        let listed = room.runs.list(&alice(), ListQuery::default()).await.unwrap().responses;
         let items = match sessions.get(alice().owner(), KEY).await {
             Ok(_) => room.history().await,
             Err(_) => Vec::new(),
