@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "tidemark/v1/error.proto",
     "tidemark/v1/event.proto",
     "tidemark/v1/grants.proto",

@@ -31,6 +31,16 @@ part name:
 baseline:
     tests/run baseline
 
+# Kills the gateway in mid-stream so many times, and cuts the power of its disk (root) as often.
+crash rounds:
+    TIDEMARK_ROUNDS={{rounds}} cargo test --test crash -- --nocapture
+powercut rounds:
+    TIDEMARK_ROUNDS={{rounds}} cargo test --test powercut -- --nocapture
+
+# Runs every fuzz target for so many seconds.
+fuzz seconds:
+    tests/fuzz {{seconds}}
+
 # Checks licenses, bans and sources, where cargo-deny is installed.
 deny:
     cargo deny --offline check bans licenses sources

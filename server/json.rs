@@ -160,6 +160,11 @@ impl Node {
         self.members().map_or(&[], |members| members.as_slice())
     }
 
+    /// The members of an object in their order, to be changed; none of any other value.
+    pub fn each(&mut self) -> impl Iterator<Item = (&str, &mut Self)> {
+        self.members().into_iter().flatten().map(|(name, node)| (&**name, node))
+    }
+
     /// Takes an object apart; of any other value nothing is left.
     pub fn into_entries(mut self) -> Vec<(Box<str>, Self)> {
         self.members().map(std::mem::take).unwrap_or_default()

@@ -16,6 +16,8 @@ pub mod error;
 mod faults;
 #[cfg(test)]
 mod fixtures;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod grpc;
 mod items;
 pub mod json;

@@ -24,6 +24,7 @@ mod responses;
 mod router;
 mod sessions;
 mod sse;
+mod stages;
 mod tickets;
 
 pub use clients::{Clients, Transport};
@@ -31,3 +32,4 @@ pub use error::error_reply;
 pub use router::{
     BodyLimitTooLarge, DEFAULT_BODY_LIMIT, MAX_BODY_LIMIT, Options, ROUTES, Route, VERSION, router,
 };
+pub use stages::Framing;

@@ -24,8 +24,9 @@ const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(1);
 /// What follows the last event of every stream that ended as it should, or with an `error` frame (W-20).
 pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
 
-/// What an empty message becomes (W-21).
-pub(crate) const HEARTBEAT: &[u8] = b": heartbeat\n\n";
+/// What an empty message becomes (W-21). No blank line follows: behind a frame with an `id:`, decoders that are not quite by the book
+/// (that of the OpenAI SDK for Python) would take it for an event without data.
+pub(crate) const HEARTBEAT: &[u8] = b": heartbeat\n";
 
 /// The name of the frame that tells of lost events (D-20).
 pub(crate) const GAP_TYPE: &str = "tidemark:gap";
@@ -268,7 +269,7 @@ mod tests {
 
     #[test]
     fn an_empty_message_is_a_heartbeat() {
-        assert_eq!(EventFrames::new(true, Some(4)).batch(&batch(Vec::new(), None)), ": heartbeat\n\n");
+        assert_eq!(EventFrames::new(true, Some(4)).batch(&batch(Vec::new(), None)), ": heartbeat\n");
     }
 
     #[test]

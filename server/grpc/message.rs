@@ -142,7 +142,7 @@ pub(super) fn input_items(page: InputPage) -> v1::ListInputItemsResponse {
 }
 
 /// The messages of events.
-pub(super) fn events(events: Vec<Event>) -> Vec<v1::Event> {
+pub fn events(events: Vec<Event>) -> Vec<v1::Event> {
     let message =
         |event: Event| v1::Event { seq: event.seq.get(), r#type: event.kind.into(), data: event.data };
     events.into_iter().map(message).collect()

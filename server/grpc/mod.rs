@@ -20,6 +20,7 @@ mod ticket;
 pub use codec::name_faults;
 pub use grants::ConnectedApps;
 pub use keys::Keys;
+pub use message::events;
 pub use models::Models;
 pub use responses::Responses;
 pub use routes::{SERVICES, Services, contract, keys, methods, routes};

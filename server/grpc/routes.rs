@@ -22,7 +22,7 @@ use crate::grpc::{ConnectedApps, Keys, Models, Responses, SessionsOf};
 use crate::runs::Runs;
 
 /// The names of the services that health speaks of; the empty one stands for the server as a whole.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 7] = [
     "",
     "tidemark.v1.ResponsesService",
     "tidemark.v1.SessionsService",

@@ -144,6 +144,9 @@ impl Adopted {
         }
         let seat = self.find(number, theirs.as_deref()).ok_or_else(|| stray(name))?;
         item.set("id", Node::text(seat.id.as_str()));
+        if data.get("item_id").is_some() {
+            data.set("item_id", Node::text(seat.id.as_str()));
+        }
         data.set("output_index", Node::of(&seat.output_index)?);
         seat.done = name == kind::ITEM_DONE;
         if is_new && seat.done {

@@ -117,6 +117,13 @@ pub(super) fn encode<T: Serialize>(kind: &str, seq: Seq, body: &T) -> Result<Byt
     Ok(payload.into())
 }
 
+/// Writes an event that has no `type` and no number of its own, as it lies in the log.
+pub(super) fn encode_plain<T: Serialize>(kind: &str, data: &T) -> Result<Bytes, Error> {
+    let mut payload = Vec::with_capacity(USUAL_BYTES);
+    write_plain(&mut payload, kind, data)?;
+    Ok(payload.into())
+}
+
 fn write<T: Serialize>(out: &mut Vec<u8>, kind: &str, seq: Seq, body: &T) -> Result<(), Error> {
     let framed = Framed { r#type: kind, sequence_number: seq.get(), body };
     write_plain(out, kind, &framed)

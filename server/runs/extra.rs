@@ -26,7 +26,7 @@ const TYPED: [&str; 7] =
 /// How the answer is delivered is between the caller and the bridge; a backend is always asked to stream.
 pub(super) const DELIVERY: [&str; 2] = ["stream", "stream_options"];
 
-const CHECKS: [(&str, Check); 18] = [
+const CHECKS: [(&str, Check); 22] = [
     ("instructions", |v| right(v.is_string(), "must be a string")),
     ("temperature", |v| range(v, 0.0, 2.0, "must be a number from 0 to 2")),
     ("top_p", |v| range(v, 0.0, 1.0, "must be a number from 0 to 1")),
@@ -35,9 +35,24 @@ const CHECKS: [(&str, Check); 18] = [
     ("top_logprobs", |v| right(v.as_u64().is_some_and(|n| n <= 20), "must be an integer from 0 to 20")),
     ("max_output_tokens", |v| right(v.as_u64().is_some_and(|n| n >= 1), "must be an integer of at least 1")),
     ("max_tool_calls", |v| right(v.as_u64().is_some_and(|n| n >= 1), "must be an integer of at least 1")),
-    ("reasoning", |v| right(v.is_object(), "must be an object")),
-    ("text", |v| right(v.is_object(), "must be an object")),
-    ("tool_choice", |v| right(v.is_string() || v.is_object(), "must be a string or an object")),
+    ("include", |v| right(is_strings(v), "must be an array of strings")),
+    ("reasoning", |v| {
+        let fits = v.is_object() && ["effort", "summary"].iter().all(|name| is_string_or_null(v.get(name)));
+        right(fits, "must be an object; its effort and summary are strings")
+    }),
+    ("text", |v| {
+        let typed = |format: &Value| format.is_null() || format.get("type").is_some_and(Value::is_string);
+        let fits =
+            v.is_object() && v.get("format").is_none_or(typed) && is_string_or_null(v.get("verbosity"));
+        right(fits, "must be an object; its format has a type, its verbosity is a string")
+    }),
+    ("tool_choice", |v| {
+        let fits = v.is_string() || v.get("type").is_some_and(Value::is_string);
+        right(fits, "must be a string or an object with a type")
+    }),
+    ("user", |v| right(v.is_string(), "must be a string")),
+    ("prompt", |v| right(v.is_object(), "must be an object")),
+    ("prompt_cache_retention", |v| right(v.is_string(), "must be a string")),
     ("truncation", |v| {
         right(matches!(v.as_str(), Some("auto" | "disabled")), "must be \"auto\" or \"disabled\"")
     }),
@@ -124,6 +139,15 @@ pub(super) fn label(value: &Value) -> Result<(), &'static str> {
     right(fits, "must be a string of at most 64 characters")
 }
 
+/// Whether a value is an array of strings.
+pub(super) fn is_strings(value: &Value) -> bool {
+    value.as_array().is_some_and(|all| all.iter().all(Value::is_string))
+}
+
+fn is_string_or_null(value: Option<&Value>) -> bool {
+    value.is_none_or(|value| value.is_string() || value.is_null())
+}
+
 fn check_tools(tools: &Value) -> Result<(), Error> {
     let wrong = || Error::invalid("tools", "tools must be an array of objects, each with a type");
     for (index, tool) in tools.as_array().ok_or_else(wrong)?.iter().enumerate() {
@@ -164,7 +188,16 @@ mod tests {
             (r#"{"max_output_tokens":1.5}"#, "max_output_tokens"),
             (r#"{"max_tool_calls":0}"#, "max_tool_calls"),
             (r#"{"reasoning":"high"}"#, "reasoning"),
+            (r#"{"reasoning":{"effort":1}}"#, "reasoning"),
+            (r#"{"include":"x"}"#, "include"),
+            (r#"{"include":[1]}"#, "include"),
+            (r#"{"user":1}"#, "user"),
+            (r#"{"prompt":"x"}"#, "prompt"),
+            (r#"{"prompt_cache_retention":24}"#, "prompt_cache_retention"),
+            (r#"{"tool_choice":{}}"#, "tool_choice"),
             (r#"{"text":[]}"#, "text"),
+            (r#"{"text":{"format":"json"}}"#, "text"),
+            (r#"{"text":{"verbosity":1}}"#, "text"),
             (r#"{"tool_choice":1}"#, "tool_choice"),
             (r#"{"truncation":"some"}"#, "truncation"),
             (r#"{"parallel_tool_calls":1}"#, "parallel_tool_calls"),

@@ -42,11 +42,15 @@ mod request;
 mod run;
 mod status;
 mod sweep;
+mod writing;
 
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 pub(crate) mod tests;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use compact::fuzzing;
 
 pub use crate::alarm::HEARTBEAT;
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
@@ -61,3 +65,4 @@ pub use options::{OnRepeat, OnRestart, Options, Retention};
 pub use reader::{Delivery, Gap, OnGap, Reader, events_of};
 pub use request::MAX_INPUT_CHARS;
 pub use status::{Cancelled, Incomplete, Status};
+pub use writing::Writing;

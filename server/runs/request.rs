@@ -9,9 +9,9 @@ use tidemark_proto::v1::{self, CreateRequest};
 
 use crate::backends::Api;
 use crate::error::Error;
+use crate::items::objects;
 use crate::runs::document::Document;
 use crate::runs::{chat, extra};
-use crate::items::objects;
 use crate::{json, labels};
 
 /// The longest input given as text, in characters.

@@ -65,9 +65,11 @@ impl Stream {
     /// The next frame or comment; `None` at the end, also when the connection broke.
     pub async fn piece(&mut self) -> Option<Piece> {
         loop {
-            if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
-                let text: Vec<u8> = self.buffer.drain(..end + 2).collect();
-                return Some(parse(std::str::from_utf8(&text[..end]).unwrap()));
+            // A frame ends with a blank line, a comment is a line.
+            let end: &[u8] = if self.buffer.starts_with(b":") { b"\n" } else { b"\n\n" };
+            if let Some(at) = self.buffer.windows(end.len()).position(|bytes| bytes == end) {
+                let text: Vec<u8> = self.buffer.drain(..at + end.len()).collect();
+                return Some(parse(std::str::from_utf8(&text[..at]).unwrap()));
             }
             self.buffer.extend_from_slice(&self.body.next().await?.ok()?);
         }
@@ -111,7 +113,8 @@ impl Stream {
 /// The frames of a stream as text, comments passed over. What comes after the last whole one is left out.
 pub fn frames_of(text: &str) -> Vec<Frame> {
     let whole = text.rfind("\n\n").map_or("", |end| &text[..end]);
-    let pieces = whole.split("\n\n").filter(|piece| !piece.is_empty()).map(parse);
+    let frames: String = whole.split_inclusive('\n').filter(|line| !line.starts_with(':')).collect();
+    let pieces = frames.split("\n\n").filter(|piece| !piece.is_empty()).map(parse);
     pieces.filter_map(|piece| if let Piece::Frame(frame) = piece { Some(frame) } else { None }).collect()
 }
 

@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod arrows;
 #[cfg(test)]
+mod clients;
+mod disk;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod figures;

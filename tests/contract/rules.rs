@@ -6,12 +6,13 @@ use std::ops::RangeInclusive;
 use crate::tree::read;
 
 /// The rules of what is built so far, by family.
-const RULES: [(&str, &[RangeInclusive<u32>]); 11] = [
+const RULES: [(&str, &[RangeInclusive<u32>]); 12] = [
     ("A", &[6..=8]),
     ("B", &[1..=31, 33..=37]),
     ("B-s", &[1..=15]),
     ("C", &[6..=6]),
     ("D", &[1..=41]),
+    ("F", &[1..=9]),
     ("L", &[27..=29]),
     ("O", &[1..=36]),
     ("R", &[4..=33]),

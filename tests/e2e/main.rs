@@ -2,13 +2,20 @@
 //!
 //! Tests that prove a check of the seeds' annex 3 carry its number. What one room promises by itself is tested in that room.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    reason = "tests; JSON is written where it is used"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod access;
 mod bad_backends;
+mod bad_fields;
 mod bad_requests;
 mod bridge;
 mod cancels;
@@ -16,7 +23,9 @@ mod chat_backends;
 mod chats;
 mod command_line;
 mod creates;
+mod fields;
 mod grpc;
+mod hostile_backends;
 mod idempotency;
 mod inputs;
 mod keys;
@@ -39,3 +48,4 @@ mod storage;
 mod store_commands;
 mod tenants;
 mod tickets;
+mod types;

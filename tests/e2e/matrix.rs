@@ -12,8 +12,8 @@ use tidemark_bridge::{ROUTES, VERSION};
 use tidemark_proto::names::REQUEST_ID;
 use tidemark_proto::v1::create_request::Input;
 use tidemark_proto::v1::{
-    AddItemsRequest, AddUserRequest, CreateClientRequest, CreateKeyRequest, CreateRequest, CreateStreamRequest,
-    GetItemRequest, GetRequest, ResumeRequest, RevokeGrantsRequest,
+    AddItemsRequest, AddUserRequest, CreateClientRequest, CreateKeyRequest, CreateRequest,
+    CreateStreamRequest, GetItemRequest, GetRequest, ResumeRequest, RevokeGrantsRequest,
 };
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;

@@ -201,7 +201,10 @@ async fn check_12_access_that_is_lost_while_a_history_is_watched_ends_it_with_on
     let page = next(&mut stream).await;
     gate.change(&key, "disable").await;
     let last = next(&mut stream).await;
-    assert_eq!((last.name(), &last.json()["code"], &last.id), ("error", &json!("STREAM_FORBIDDEN"), &page.id));
+    assert_eq!(
+        (last.name(), &last.json()["code"], &last.id),
+        ("error", &json!("STREAM_FORBIDDEN"), &page.id)
+    );
     said(&writer, "secret").await;
     assert!(stream.frame().await.is_none(), "nothing follows");
 }

@@ -9,6 +9,7 @@ use tidemark_proto::v1::{
 };
 use tonic::{Code, Request};
 
+use crate::chats;
 use crate::common::rest::{Client, Stream, bytes_of};
 use crate::grpc::responses;
 use crate::keys::{Gate, UNKNOWN, code, with_bearer};
@@ -84,6 +85,34 @@ async fn a_ticket_is_good_for_nothing_but_what_it_says() {
     }
     let both = ticket_for(&alice, &id, &json!({"rights": ["read", "cancel"]})).await;
     assert_eq!(gate.with_ticket(&both).cancel(&id).await.1["status"], "cancelled");
+}
+
+/// The same for a chat.
+#[tokio::test]
+async fn a_ticket_of_a_chat_reads_it_in_the_url_too_and_no_other() {
+    let gate = Gate::new();
+    let alice = gate.user("alice").await;
+    let stream =
+        Stream::open(alice.post(chats::PATH, &chats::streamed("demo")).header(TICKET, "read,cancel")).await;
+    let header = |name: &str| stream.headers[name].to_str().unwrap().to_owned();
+    let (ticket, id) = (header(TICKET), header("x-tidemark-response-id"));
+    let frames = stream.rest().await;
+    let holder = gate.with_ticket(&ticket);
+    let path = format!("{}/{id}", chats::PATH);
+    assert_eq!(chats::resume(&holder, &id, "").await.rest().await, frames);
+    let in_url = gate.anybody.get(&format!("{path}?stream=true&ticket={ticket}"));
+    assert_eq!(Stream::open(in_url).await.rest().await, frames);
+    assert_eq!(Client::json(holder.get(&path)).await.1["status"], "completed");
+    let (_, other, _) = chats::reply_and_id(alice.post(chats::PATH, &chats::chat("demo"))).await;
+    for unknown in [format!("{}/{other}", chats::PATH), format!("/v1/responses/{id}")] {
+        assert_eq!(status_of(holder.get(&unknown)).await, 404, "{unknown}");
+    }
+    let cancel = |client: &Client| client.request(reqwest::Method::POST, &format!("{path}/cancel"));
+    let (status, made) = Client::json(alice.post(&format!("{path}/tickets"), &json!({}))).await;
+    assert_eq!((status, &made["response_id"]), (200, &json!(id)));
+    let reader = gate.with_ticket(made["ticket"].as_str().unwrap());
+    assert_eq!((status_of(reader.get(&path)).await, status_of(cancel(&reader)).await), (200, 403));
+    assert_eq!(status_of(cancel(&holder)).await, 200);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::model::{Ended, Random, Seen, rounds};
 use common::rest::Client;
@@ -74,7 +74,13 @@ async fn cut(durability: &str, random: &mut Random, dir: &Path) -> (Seen, Disk, 
     let (seen, client) = (Seen::default(), Client::new(&server.url()));
     let readers: Vec<_> =
         (0..STREAMS).map(|n| tokio::spawn(seen.clone().stream(client.clone(), n))).collect();
-    tokio::time::sleep(Duration::from_millis(200 + random.below(1500))).await;
+    // However slow the machine is, there is something to lose.
+    let begun = Instant::now();
+    while seen.events() <= 2 * STREAMS {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing streams");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(random.below(1500))).await;
     server.signal(Signal::SIGSTOP);
     let after = disk.cut(dir);
     server.kill();

@@ -77,7 +77,7 @@ pub(super) fn failure(event: &[u8]) -> Failure {
 
 /// Unnamed frames, for readers of Chat Completions.
 #[derive(Debug)]
-pub(super) struct ChunkFrames {
+pub(crate) struct ChunkFrames {
     include_usage: bool,
     last: Option<u64>,
     /// Whether the end was told.
@@ -86,7 +86,7 @@ pub(super) struct ChunkFrames {
 
 impl ChunkFrames {
     /// For a reader that has everything up to `after`.
-    pub(super) fn new(include_usage: bool, after: Option<u64>) -> Self {
+    pub(crate) fn new(include_usage: bool, after: Option<u64>) -> Self {
         Self { include_usage, last: after, ended: false }
     }
 
@@ -200,7 +200,7 @@ mod tests {
     fn what_is_hidden_is_nothing_and_a_silence_is_a_heartbeat() {
         let mut frames = ChunkFrames::new(true, None);
         assert_eq!(frames.batch(&batch(vec![event(0, "created", "{}")])), "");
-        assert_eq!(frames.batch(&batch(Vec::new())), ": heartbeat\n\n");
+        assert_eq!(frames.batch(&batch(Vec::new())), ": heartbeat\n");
         assert_eq!(frames.end(), "data: [DONE]\n\n", "a reader that has everything");
     }
 

@@ -1,7 +1,8 @@
 //! `/v1/chat/completions`: create, get, resume, cancel, delete (W-10, S-4).
 //!
-//! It owns what is different from `/v1/responses`: that headers wait for the first chunk, so that what fails before it is a reply
-//! with a status of its own, and that a stream shows chunks and not the life of the response. The calls are the same.
+//! It owns what is different from `/v1/responses`: that headers wait for the first chunk or the first heartbeat, so that what fails
+//! before is a reply with a status of its own, and that a stream shows chunks and not the life of the response. The calls
+//! are the same.
 
 mod create;
 mod frames;
@@ -12,7 +13,8 @@ use tidemark_proto::v1::{Api, CreateRequest, CreateStreamRequest, CreateStreamRe
 use tonic::Streaming;
 
 use self::create::Delivery;
-use self::frames::{ChunkFrames, Kind};
+pub(crate) use self::frames::ChunkFrames;
+use self::frames::Kind;
 use crate::body;
 use crate::caller::Caller;
 use crate::error::Failure;
@@ -73,7 +75,8 @@ async fn create_stream(
     named.put_on(sse::reply(First::Message(first), messages, Box::new(frames)))
 }
 
-/// Waits for the first message that has something to show.
+/// Waits for the first message that has something to show, or for the first heartbeat: from then on whatever stands between here
+/// and the reader may take the silence for a dead connection, and a failure is one of a stream that has begun.
 ///
 /// # Errors
 /// Why the chat failed, if it did before that.
@@ -90,6 +93,9 @@ async fn begun(
             }
         }
         message = next(messages).await?;
+        if message.events.is_empty() {
+            return Ok(message);
+        }
     }
 }
 

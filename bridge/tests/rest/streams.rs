@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use tidemark_proto::v1::{
-    Api, CreateRequest, CreateStreamRequest, ErrorCode, Gap, OnGap, ResumeRequest, Wait,
+    Api, CreateRequest, CreateStreamRequest, ErrorCode, Event, Gap, OnGap, ResumeRequest, Wait,
 };
 use tokio::time::Instant;
 use tonic::Status;
@@ -39,7 +39,7 @@ async fn create_streams_from_the_first_event() {
                     "200\ncache-control: no-cache\ncontent-type: text/event-stream; charset=utf-8\n\
                      x-accel-buffering: no\nx-tidemark-response-id: {ID}\n\n\
                      event: response.created\ndata: {{\"n\":0}}\n\nevent: response.in_progress\ndata: {{\"n\":1}}\n\n\
-                     : heartbeat\n\nevent: response.completed\ndata: {{\"n\":2}}\n\ndata: [DONE]\n\n"
+                     : heartbeat\nevent: response.completed\ndata: {{\"n\":2}}\n\ndata: [DONE]\n\n"
                 ),
                 "{way}",
             );
@@ -63,7 +63,7 @@ async fn resume_streams_from_the_position() {
                 "200\ncache-control: no-cache\ncontent-type: text/event-stream; charset=utf-8\n\
                  x-accel-buffering: no\nx-tidemark-response-id: {ID}\n\n\
                  event: response.created\ndata: {{\"n\":0}}\n\nevent: response.in_progress\ndata: {{\"n\":1}}\n\n\
-                 : heartbeat\n\nevent: response.completed\ndata: {{\"n\":2}}\n\ndata: [DONE]\n\n"
+                 : heartbeat\nevent: response.completed\ndata: {{\"n\":2}}\n\ndata: [DONE]\n\n"
             ),
             "{way}",
         );
@@ -87,7 +87,7 @@ async fn a_message_is_a_chunk() {
         chunks(&bridge, stream("")).await,
         [
             "event: response.created\ndata: {\"n\":0}\n\nevent: response.in_progress\ndata: {\"n\":1}\n\n",
-            ": heartbeat\n\n",
+            ": heartbeat\n",
             "event: response.completed\ndata: {\"n\":2}\n\n",
             DONE,
         ],
@@ -107,7 +107,7 @@ async fn event_ids_are_numbers_of_logged_events() {
         let expected = [
             "event: tidemark:gap\nid: 4\ndata: {\"type\":\"tidemark:gap\",\"sequence_number\":4,\"from\":5,\"to\":8}\n\n\
              event: a\nid: 9\ndata: {\"n\":9}\n\n",
-            ": heartbeat\n\n",
+            ": heartbeat\n",
             "event: error\nid: 9\ndata: {\"type\":\"error\",\"sequence_number\":9,\"code\":\"STREAM_FORBIDDEN\",\
              \"message\":\"what happened\",\"param\":null,\"error\":{\"message\":\"what happened\",\
              \"type\":\"permission_error\",\"param\":null,\"code\":\"STREAM_FORBIDDEN\"}}\n\ndata: [DONE]\n\n",
@@ -229,7 +229,7 @@ async fn a_reader_with_nothing_to_get_has_its_headers_soon() {
 
     let mut body = reply.into_body();
     let heartbeat = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    assert_eq!((heartbeat.as_ref(), start.elapsed().as_secs()), (b": heartbeat\n\n".as_slice(), 15));
+    assert_eq!((heartbeat.as_ref(), start.elapsed().as_secs()), (b": heartbeat\n".as_slice(), 15));
     drop(body);
     fake.until_open(0).await;
 }
@@ -267,4 +267,36 @@ async fn a_terminal_event_of_many_megabytes_passes_whole() {
         let frame = (20 << 20) + "event: response.completed\ndata: \n\n".len();
         assert_eq!(got.iter().map(String::len).collect::<Vec<_>>(), [frame, DONE.len()], "{way}");
     }
+}
+
+fn chat() -> http::Request<axum::body::Body> {
+    post("/v1/chat/completions", "{\"stream\":true}".to_owned())
+}
+
+/// The event of a chat that failed.
+fn failed(seq: u64) -> Event {
+    let data = r#"{"response":{"id":"chatcmpl-1","error":{"message":"m","type":"server_error","param":null,"code":"backend_timeout"}}}"#;
+    Event { seq, r#type: "chat.completion.failed".to_owned(), data: data.into() }
+}
+
+/// R-29: what fails before the first chunk has its own status, but nobody waits for headers longer than for a heartbeat.
+#[tokio::test]
+async fn the_headers_of_a_chat_wait_for_its_first_chunk_or_the_first_heartbeat() {
+    let begun = || Step::Events(vec![event(0, "chat.completion.created")]);
+    let asked = || Step::Events(vec![event(1, "chat.completion.in_progress")]);
+    let end = "data: {\"error\":{\"message\":\"m\",\"type\":\"server_error\",\"param\":null,\"code\":\"backend_timeout\"}}\n\n";
+
+    let bridge = Fake::streaming(vec![begun(), asked(), Step::Events(vec![failed(2)])]).local();
+    let refused = ask(&bridge, chat()).await;
+    assert!(refused.starts_with("504\n") && refused.contains("backend_timeout"), "{refused}");
+
+    let silent = vec![begun(), asked(), Step::Heartbeat, Step::Heartbeat, Step::Events(vec![failed(2)])];
+    let bridge = Fake::streaming(silent).local();
+    let expected = [": heartbeat\n\n", ": heartbeat\n\n", &format!("id: 2\n{end}")];
+    assert_eq!(chunks(&bridge, chat()).await, expected);
+
+    let late = vec![begun(), Step::Heartbeat, asked(), Step::Events(vec![event(2, "chat.completion.chunk")])];
+    let bridge = Fake::streaming(late).local();
+    let expected = [": heartbeat\n\n", "id: 2\ndata: {\"n\":2}\n\n", DONE];
+    assert_eq!(chunks(&bridge, chat()).await, expected);
 }

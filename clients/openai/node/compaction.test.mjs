@@ -46,3 +46,22 @@ test("every position gets exactly the rest", async () => {
     assert.equal(`${words.slice(0, after - 3).join(" ")}${rest}`, output_text, `after ${after}`);
   }
 });
+
+test("the stream helper has the whole text of a chat that was merged while it ran", async () => {
+  const client = makeClient(gateway, { timeout: 1_200_000 });
+  const chat = { model: LONG.model, messages: [{ role: "user", content: "x" }], metadata: LONG.metadata };
+  const again = { headers: { "Idempotency-Key": "chat" } };
+  const done = await client.chat.completions.create(chat, again);
+  const stream = client.chat.completions.stream(chat, again);
+  let [text, count] = ["", 0];
+  stream.on("content", (delta) => {
+    text += delta;
+    count += 1;
+  });
+  const final = await stream.finalChatCompletion();
+  assert.equal(final.id, done.id);
+  assert.equal(final.choices[0].message.content, done.choices[0].message.content);
+  assert.equal(text, done.choices[0].message.content);
+  assert.equal(text.split(" ").length, Number(DELTAS));
+  assert.ok(count < Number(DELTAS), `${count} chunks`);
+});

@@ -5,18 +5,42 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-MODELS = ("refuses", "breaks", "filters", "endless", "several")
+MODELS = ("refuses", "breaks", "filters", "endless", "several", "choices")
 
 # Pieces of text before the end.
 PIECES = 20
+
+# How often each choice and each call grows in the answer of several.
+TURNS = 200
 
 # Seconds between the pieces of the model that does not end.
 PACE = 0.02
 
 
 def chunk(text=None, finish=None, index=0):
-    delta = {} if text is None else {"content": text}
-    return {"choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
+    return choice(index, {} if text is None else {"content": text}, finish)
+
+
+def choice(index, delta, finish=None, logprobs=None):
+    return {"choices": [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]}
+
+
+def choices():
+    """Two answers and two calls, each of which grows in turn."""
+    for index in (0, 1):
+        yield choice(index, {"role": "assistant", "content": ""})
+    for turn in range(TURNS):
+        for index in (0, 1):
+            tokens = {"content": [{"token": f"{turn} ", "logprob": -0.5, "bytes": None, "top_logprobs": []}]}
+            yield choice(index, {"content": f"{index}.{turn} é"}, logprobs=tokens)
+    for index in (0, 1):
+        function = {"name": f"f{index}", "arguments": ""}
+        yield choice(1, {"tool_calls": [{"index": index, "id": f"call{index}", "type": "function", "function": function}]})
+    for turn in range(TURNS):
+        for index in (0, 1):
+            yield choice(1, {"tool_calls": [{"index": index, "function": {"arguments": f"{index}{turn},"}}]})
+    yield choice(0, {}, "stop")
+    yield choice(1, {}, "tool_calls")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -50,6 +74,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if model == "several":
             self.answer(request["n"])
+            return
+        if model == "choices":
+            self.wfile.write(b"".join(f"data: {json.dumps(each)}\n\n".encode() for each in choices()) + b"data: [DONE]\n\n")
             return
         for number in range(PIECES):
             self.send(chunk(f"word{number} "))

@@ -8,6 +8,7 @@ import time
 
 import openai
 import pytest
+from scripted import TURNS
 
 FULL = "TIDEMARK_DELTAS" in os.environ
 DELTAS = int(os.environ.get("TIDEMARK_DELTAS", "20000"))
@@ -95,3 +96,57 @@ def test_after_the_retention_of_events_the_helper_still_has_it_all(merged):
         assert time.monotonic() < end, f"{count} deltas"
         text, count = whole_by_helper(client, response_id)
         assert text == "".join(delta for _, delta in seen) == client.responses.retrieve(response_id).output_text
+
+
+def keyed(name):
+    """Who sends this again gets the chat of the first time, from its first chunk."""
+    return {"extra_headers": {"Idempotency-Key": name}}
+
+
+# The helper for chats copies all it has with every chunk, so these are few, and of a log that keeps fewer.
+FEW = 2000
+KEPT = 128
+
+CHAT = {
+    "model": "demo-long",
+    "messages": [{"role": "user", "content": "x"}],
+    "metadata": {"demo.rate": "0", "demo.events": str(FEW)},
+}
+
+
+@pytest.fixture(scope="module")
+def small(start_gateway, make_module_client, scripted):
+    """A client of a gateway whose logs keep few events."""
+    backends = '[[backends]]\nname = "demo"\nkind = "demo"\n[[backends]]\nname = "scripted"\nkind = "openai"\n'
+    settings = f'[limits]\nevents_per_response = {KEPT}\n{backends}base_url = "{scripted.base_url}"\n'
+    return make_module_client(start_gateway(settings).front.url)
+
+
+def test_the_stream_helper_has_the_whole_of_a_chat_that_was_merged_while_it_ran(small):
+    done = small.chat.completions.create(**CHAT, **keyed("text"))
+    text = done.choices[0].message.content
+    assert len(text.split()) == FEW
+    with small.chat.completions.stream(**CHAT, **keyed("text")) as stream:
+        seen = [event.delta for event in stream if event.type == "content.delta"]
+        final = stream.get_final_completion()
+    assert final.id == done.id
+    assert final.choices[0].message.content == "".join(seen) == text
+    assert len(seen) < KEPT
+
+
+def test_choices_and_calls_that_grow_in_turn_are_whole_for_the_stream_helper(small, scripted):
+    chat = {"model": "choices", "messages": CHAT["messages"], "n": 2, "logprobs": True}
+    done = small.chat.completions.create(**chat, **keyed("choices"))
+    with small.chat.completions.stream(**chat, **keyed("choices")) as stream:
+        chunks = sum(event.type == "chunk" for event in stream)
+        final = stream.get_final_completion()
+    assert chunks <= KEPT
+    assert scripted.asked("choices") == 1
+    for index, (first, again) in enumerate(zip(done.choices, final.choices, strict=True)):
+        assert first.message.content == again.message.content == "".join(f"{index}.{turn} é" for turn in range(TURNS))
+        assert [token.token for token in again.logprobs.content] == [f"{turn} " for turn in range(TURNS)]
+        assert first.finish_reason == again.finish_reason
+    calls = final.choices[1].message.tool_calls
+    assert [(call.id, call.function.name) for call in calls] == [("call0", "f0"), ("call1", "f1")]
+    for index, (first, again) in enumerate(zip(done.choices[1].message.tool_calls, calls, strict=True)):
+        assert first.function.arguments == again.function.arguments == "".join(f"{index}{turn}," for turn in range(TURNS))

@@ -17,7 +17,8 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::{Waits, steps};
 use super::failure::{Failures, Limit, MAX_QUOTE_READ};
-use super::{MAX_EVENT, chat, responses};
+use super::reading::reader;
+use super::{chat, responses};
 use crate::backends::from_chat::as_responses;
 use crate::backends::{Api, Backend, Dialect, Generation, Model, OpenAi, Settings, Steps};
 use crate::error::Error;
@@ -206,23 +207,8 @@ impl Backend for Client {
             response.bytes_stream().map(move |bytes| bytes.map_err(|error| failures.connection(error)));
         let waits = Waits { began, first_byte: self.first_byte, idle: self.idle };
         let (body, failures) = (body.boxed(), self.failures.clone());
-        Ok(match (self.dialect, api) {
-            (Dialect::Chat, Api::Responses) => {
-                steps(body, chat::Reader::new(failures.clone()), MAX_EVENT, waits, failures)
-            }
-            (Dialect::Chat, Api::Chat) => {
-                let reader = chat::PassedReader::new(choices, failures.clone());
-                steps(body, reader, MAX_EVENT, waits, failures)
-            }
-            (Dialect::Responses, Api::Responses) => {
-                let reader = responses::Reader::new(failures.clone());
-                steps(body, reader, responses::MAX_WHOLE_EVENT, waits, failures)
-            }
-            (Dialect::Responses, Api::Chat) => {
-                let reader = responses::Pieces::new(responses::Reader::new(failures.clone()));
-                steps(body, reader, responses::MAX_WHOLE_EVENT, waits, failures)
-            }
-        })
+        let (reader, max_event) = reader(self.dialect, api, choices, failures.clone());
+        Ok(steps(body, reader, max_event, waits, failures))
     }
 }
 

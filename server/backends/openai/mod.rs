@@ -7,9 +7,11 @@ mod answer;
 mod chat;
 mod client;
 mod failure;
+mod reading;
 mod responses;
 
 pub use client::{BadSettings, Client};
+pub use reading::Reading;
 
 /// The largest event of a server, but for those that repeat others: 1 MiB (D-18).
 const MAX_EVENT: usize = 1 << 20;

@@ -20,10 +20,15 @@ const MAX_TOOL_CALLS: usize = 128;
 const MAX_EXTRAS: usize = 64;
 
 /// So deep objects in a delta are merged; deeper ones are replaced.
-const MAX_DEPTH: usize = 8;
+pub(in crate::runs) const MAX_DEPTH: usize = 8;
 
 /// Texts that are said once, or again in full; all others grow.
 const WHOLE: [&str; 4] = ["id", "name", "role", "type"];
+
+/// Whether a text of this name is said once, or again in full, and does not grow.
+pub(in crate::runs) fn is_whole(name: &str) -> bool {
+    WHOLE.contains(&name)
+}
 
 /// Members of a chunk that are not for the answer as a whole: the gateway writes its own.
 const ENVELOPE: [&str; 11] = [
@@ -94,12 +99,12 @@ impl Answer {
     }
 
     /// The choices in the order of their numbers.
-    pub(super) fn choices(&self) -> impl Serialize + '_ {
+    pub(in crate::runs) fn choices(&self) -> impl Serialize + '_ {
         Choices(&self.choices)
     }
 
     /// What else the backend has said.
-    pub(super) fn extras(&self) -> impl Iterator<Item = (&str, &Node)> {
+    pub(in crate::runs) fn extras(&self) -> impl Iterator<Item = (&str, &Node)> {
         self.extras.iter().map(|(name, node)| (&**name, node))
     }
 
@@ -174,7 +179,7 @@ impl Choice {
     }
 
     /// A piece of a tool call. One with a new id begins a new call, whatever its number: some servers give all the same number, and
-    /// some none.
+    /// some none. Calls stand in the order of their numbers.
     fn call(&mut self, mut call: Node) -> Result<(), &'static str> {
         if self.message.get("tool_calls").is_none() {
             self.message.set("tool_calls", Node::list(Vec::new()));
@@ -197,8 +202,11 @@ impl Choice {
             }
             None if count >= MAX_TOOL_CALLS => return Err("the backend has made too many tool calls"),
             None => {
-                self.calls.push(number.unwrap_or(count as u64));
-                calls.push(call);
+                let number =
+                    number.unwrap_or_else(|| self.calls.last().map_or(0, |last| last.saturating_add(1)));
+                let at = self.calls.partition_point(|known| *known <= number);
+                self.calls.insert(at, number);
+                calls.insert(at, call);
             }
         }
         Ok(())
@@ -211,7 +219,7 @@ fn merge(object: &mut Node, name: &str, mut more: Node, depth: usize) {
         return;
     }
     let Some(there) = object.get(name) else { return object.set(name, more) };
-    if !WHOLE.contains(&name)
+    if !is_whole(name)
         && let (Some(text), Some(more)) = (there.string(), more.string())
     {
         return text.push_str(more);
@@ -336,6 +344,13 @@ mod tests {
                 numbered(0, more("[")),
             ],
             vec![begin("a", "f"), more("{}"), begin("b", "g"), more("[")],
+            vec![numbered(5, begin("a", "f")), numbered(5, more("{}")), begin("b", "g"), more("[")],
+            vec![
+                numbered(1, begin("b", "g")),
+                numbered(0, begin("a", "f")),
+                numbered(1, more("[")),
+                numbered(0, more("{}")),
+            ],
         ] {
             let chunks: Vec<Value> = chunks.into_iter().map(call).collect();
             let expected = json!([whole("a", "f", "{}"), whole("b", "g", "[")]);

@@ -140,6 +140,8 @@ impl Composer {
     }
 
     fn chunk(&mut self, mut chunk: Node, outbox: &mut Outbox) -> Result<(), Stop> {
+        // Of the one connection to the backend.
+        chunk.remove("obfuscation");
         let usage = chunk.remove("usage").filter(Node::is_object);
         let counts = usage.is_some();
         usage.into_iter().for_each(|usage| self.answer.set_usage(usage));

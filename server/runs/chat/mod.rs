@@ -10,6 +10,6 @@ mod messages;
 mod object;
 mod request;
 
-pub(super) use answer::Answer;
+pub(super) use answer::{Answer, MAX_DEPTH, is_whole};
 pub(super) use compose::Composer;
 pub(super) use request::check;

@@ -11,10 +11,10 @@ use tidemark_proto::v1::create_request::Input;
 use super::messages;
 use crate::backends::Api;
 use crate::error::Error;
+use crate::items::objects;
 use crate::json;
 use crate::runs::document::Document;
-use crate::runs::extra::{self, Check, Fields, label, present, range, right, value};
-use crate::items::objects;
+use crate::runs::extra::{self, Check, Fields, is_strings, label, present, range, right, value};
 use crate::runs::request::check_length;
 
 /// The most answers to one request.
@@ -208,10 +208,6 @@ fn object(value: &Value) -> Result<(), &'static str> {
 
 fn positive(value: &Value) -> Result<(), &'static str> {
     right(value.as_u64().is_some_and(|number| number >= 1), "must be an integer of at least 1")
-}
-
-fn is_strings(value: &Value) -> bool {
-    value.as_array().is_some_and(|all| all.iter().all(Value::is_string))
 }
 
 fn is_stop(value: &Value) -> bool {

@@ -122,7 +122,8 @@ impl Unit {
     /// Whether the texts of both can share an entry.
     fn braids_with(&self, next: &Self) -> bool {
         let fits = |run: &Run| self.runs.iter().all(|own| !own.shares_place(run) || own.goes_on_with(run));
-        self.bytes() + next.bytes() <= MAX_RUN_BYTES && next.runs.iter().all(fits)
+        let opens = self.runs.iter().chain(&next.runs).any(Run::opens);
+        !opens && self.bytes() + next.bytes() <= MAX_RUN_BYTES && next.runs.iter().all(fits)
     }
 
     fn append(&mut self, next: Self) {

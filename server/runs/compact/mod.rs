@@ -6,7 +6,8 @@
 //!
 //! [`merge`] makes spans of entries and knows nothing else. A merged entry ([`bundle`]) is an ordinary delta event that carries the
 //! last number of its run, and a table of [`cuts`] that tells how long each delta of the run was; without the table a reader inside
-//! of the run is refused. Everything that is not a delta stays as it is, with its own number.
+//! of the run is refused. Everything that is not a delta stays as it is, with its own number. What a delta is, and what grows in it,
+//! is of [`tracks`]: one text in an event of the Responses API, any of the texts and lists of its choices in a chunk of a chat.
 //!
 //! Parts that grow in turn (A1 B2 A3 B4) share an entry: one delta for each part, in the order of their last numbers. A position
 //! between two of them (3: all of A, nothing of B) and the position of a reader who had seen the single events (3: A1, B2, A3) are
@@ -14,12 +15,15 @@
 
 mod bundle;
 mod cuts;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod last;
 mod layers;
 mod live;
 mod merge;
 mod read;
 mod run;
+mod tracks;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! Every position of every log: what lies before it and what a reader gets from there is the whole.
 
+mod chat;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -24,6 +26,9 @@ struct Seen {
 impl Seen {
     fn take(&mut self, event: &Event) {
         let data: Value = serde_json::from_slice(&event.data).unwrap();
+        if *event.kind == *kind::CHAT_CHUNK {
+            return self.take_chunk(event, &data);
+        }
         assert_eq!(
             (data["sequence_number"].as_u64(), data["type"].as_str()),
             (Some(event.seq.get()), Some(&*event.kind))

@@ -275,3 +275,75 @@ async fn logprobs_of_the_chat_dialect_are_cut_with_their_text() {
     let expected: Vec<_> = (100..500).map(|n| json!({"token": word(n)})).collect();
     assert_eq!(tokens, expected);
 }
+
+/// A chat far above the caps, of two choices that are told one after the other, with a tool call behind them.
+#[tokio::test]
+async fn a_chat_far_above_the_caps_is_kept_from_its_first_chunk_and_to_be_had_from_every_position() {
+    let give = |chunk: serde_json::Value| Act::Give(Step::Chunk(Node::of(&chunk).unwrap()));
+    let piece = |choice: usize, delta: serde_json::Value| {
+        give(
+            json!({"id": "theirs", "choices": [{"index": choice, "delta": delta, "finish_reason": null}], "obfuscation": word(choice)}),
+        )
+    };
+    let said = |choice: usize| (0..DELTAS / 2).map(move |n| json!({ "content": word(n + choice) }));
+    let begin =
+        json!({"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}});
+    let mut acts: Vec<Act> =
+        (0..2).map(|choice| piece(choice, json!({"role": "assistant", "content": ""}))).collect();
+    for choice in 0..2 {
+        acts.extend(said(choice).map(|delta| piece(choice, delta)));
+    }
+    acts.push(piece(0, json!({ "tool_calls": [begin] })));
+    acts.extend(
+        (0..100).map(|n| piece(0, json!({"tool_calls": [{"index": 0, "function": {"arguments": word(n)}}]}))),
+    );
+    acts.push(stop());
+    let room = room_with(acts, Options::default(), CAPS);
+    let messages = json!([{"role": "user", "content": "x"}]).to_string();
+    let chat = CreateRequest {
+        api: tidemark_proto::v1::Api::ChatCompletions.into(),
+        input: Some(Input::Items(messages.into())),
+        ..request()
+    };
+    let done = room.run(chat).await;
+    let id = done.id.to_string();
+    assert_eq!((done.status, done.head.frontier.watermark), (Status::Completed, None));
+    assert!(done.head.retained_entries <= 64, "{:?}", done.head);
+    let told = object(&done);
+    let text = |choice: usize| (0..DELTAS / 2).map(|n| word(n + choice)).collect::<String>();
+    let arguments: String = (0..100).map(word).collect();
+    for choice in 0..2 {
+        assert_eq!(told["choices"][choice]["message"]["content"], text(choice));
+    }
+    assert_eq!(told["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"], arguments);
+
+    // What the chunks behind a position add up to.
+    let sums = |events: &[Event]| {
+        let mut sums = [String::new(), String::new(), String::new()];
+        for event in events.iter().filter(|event| *event.kind == *"chat.completion.chunk") {
+            let choice = &data(event)["choices"][0];
+            let index = usize::try_from(choice["index"].as_u64().unwrap()).unwrap();
+            sums[index].push_str(choice["delta"]["content"].as_str().unwrap_or_default());
+            sums[2].push_str(
+                choice["delta"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap_or_default(),
+            );
+        }
+        sums
+    };
+    let events = room.events(&id).await;
+    assert_eq!(sums(&events), [text(0), text(1), arguments]);
+    assert!(events.iter().all(|event| !String::from_utf8_lossy(&event.data).contains("obfuscation")));
+    let whole = sums(&events);
+    let committed = done.head.frontier.committed.get();
+    for after in (0..=committed).step_by(53).chain([2, 3, 4, 5, committed - 2, committed]) {
+        let rest = sums(&all(room.attach(&id, Some(after)).await).await.unwrap());
+        for (whole, rest) in whole.iter().zip(rest) {
+            assert!(whole.ends_with(&rest), "after {after}");
+        }
+        // Two events and two roles come before the first word.
+        let of_first = usize::try_from(after.saturating_sub(3)).unwrap().min(DELTAS / 2);
+        let rest = sums(&all(room.attach(&id, Some(after)).await).await.unwrap());
+        let had: String = (0..of_first).map(word).collect();
+        assert_eq!(had + &rest[0], whole[0], "after {after}");
+    }
+}

@@ -1,11 +1,13 @@
 //! The room as a whole, over the store in memory and a scripted backend.
 
+mod chains;
 mod compaction;
 mod damage;
 mod ends;
 pub(crate) mod faulty;
 mod flight;
 mod flows;
+mod hostile;
 mod idempotency;
 mod lists;
 mod quotas;

@@ -15,6 +15,8 @@ mod tail;
 mod types;
 
 pub mod embedded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod memory;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -110,7 +110,9 @@ impl Read for Reader {
         let choices = chunk.choices.unwrap_or_default();
         if self.progress == Progress::Finished {
             if choices.iter().any(|choice| choice.delta.as_ref().is_some_and(Delta::says)) {
-                return Err(self.failures.malformed("more of the answer after its end", data));
+                let error = self.failures.malformed("more of the answer after its end", data);
+                steps.push_back(Step::Chunk(node));
+                return Err(error);
             }
             // Some servers repeat the reason beside what was used.
             node.set("choices", Node::list(Vec::new()));

@@ -12,6 +12,20 @@ use crate::backends::{ItemEvent, Step, Text};
 use crate::error::Error;
 use crate::json::Node;
 
+const TEXT: &str = "response.output_text.delta";
+const REFUSAL: &str = "response.refusal.delta";
+const ARGUMENTS: &str = "response.function_call_arguments.delta";
+
+/// Events that bring a piece of an answer; those that are not named above bring reasoning.
+const PIECES: [&str; 6] = [
+    TEXT,
+    REFUSAL,
+    ARGUMENTS,
+    "response.reasoning_text.delta",
+    "response.reasoning.delta",
+    "response.reasoning_summary_text.delta",
+];
+
 /// Reads the events of one answer.
 #[derive(Debug)]
 pub(in crate::backends::openai) struct Pieces {
@@ -27,47 +41,52 @@ impl Pieces {
         Self { reader, told: BTreeSet::new(), calls: BTreeMap::new() }
     }
 
-    fn take(&mut self, event: ItemEvent, steps: &mut VecDeque<Step>) {
+    /// # Errors
+    /// What is wrong with the event: nothing of an answer is lost without a word.
+    fn take(&mut self, event: ItemEvent, steps: &mut VecDeque<Step>) -> Result<(), &'static str> {
         let (kind, mut data) = event.into_parts();
         let place = data.get("output_index").and_then(|index| index.as_u64()).unwrap_or(0);
         match kind.as_str() {
             "response.output_item.added" => {
-                if let Some(mut item) = data.remove("item") {
-                    self.begin_call(place, &mut item, steps);
-                }
+                let mut item = data.remove("item").filter(Node::is_object).ok_or("an item that is none")?;
+                self.begin_call(place, &mut item, steps);
             }
             "response.output_item.done" => {
-                if let Some(item) = data.remove("item") {
-                    self.whole_item(place, item, steps);
-                }
+                let item = data.remove("item").filter(Node::is_object).ok_or("an item that is none")?;
+                self.whole_item(place, item, steps);
             }
             "response.output_text.annotation.added" => {
                 steps.extend(data.remove("annotation").map(Step::Annotation));
             }
-            kind => {
-                let Some(text) = text(&mut data, "delta") else { return };
+            kind if PIECES.contains(&kind) => {
+                let text = text(&mut data, "delta").ok_or("a piece that is no text")?;
                 let logprobs = data.get("logprobs").and_then(Node::items).map(std::mem::take);
                 let logprobs = logprobs.unwrap_or_default();
-                steps.extend(self.delta(kind, place, text, logprobs));
+                steps.push_back(self.piece(kind, place, text, logprobs)?);
             }
+            _ => {}
         }
+        Ok(())
     }
 
-    fn delta(&mut self, kind: &str, place: u64, text: String, logprobs: Vec<Node>) -> Option<Step> {
+    fn piece(
+        &mut self,
+        kind: &str,
+        place: u64,
+        text: String,
+        logprobs: Vec<Node>,
+    ) -> Result<Step, &'static str> {
         let step = match kind {
-            "response.output_text.delta" => Step::Text(Text { text, logprobs }),
-            "response.refusal.delta" => Step::Refusal(text),
-            "response.reasoning_text.delta"
-            | "response.reasoning.delta"
-            | "response.reasoning_summary_text.delta" => Step::Reasoning(text),
-            "response.function_call_arguments.delta" => {
-                let index = *self.calls.get(&place)?;
+            TEXT => Step::Text(Text { text, logprobs }),
+            REFUSAL => Step::Refusal(text),
+            ARGUMENTS => {
+                let index = *self.calls.get(&place).ok_or("arguments of a call that was not begun")?;
                 Step::ToolCall { index, id: None, name: None, arguments: text }
             }
-            _ => return None,
+            _ => Step::Reasoning(text),
         };
         self.told.insert(place);
-        Some(step)
+        Ok(step)
     }
 
     /// The beginning of a tool call, with the arguments that came with it.
@@ -140,7 +159,9 @@ impl Read for Pieces {
         let read = self.reader.read(event, &mut events);
         for step in events {
             match step {
-                Step::Event(event) => self.take(event, steps),
+                Step::Event(told) => {
+                    self.take(told, steps).map_err(|problem| self.reader.malformed(problem, event.data))?;
+                }
                 other => steps.push_back(other),
             }
         }

@@ -78,6 +78,11 @@ struct OutputDetails {
 }
 
 impl Reader {
+    /// The error for an event that is not the protocol.
+    pub(super) fn malformed(&self, problem: &str, data: &str) -> Error {
+        self.failures.malformed(problem, data)
+    }
+
     pub(in crate::backends::openai) fn new(failures: Failures) -> Self {
         Self { failures, progress: Progress::Answering, done: 0 }
     }

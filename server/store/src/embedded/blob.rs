@@ -3,14 +3,14 @@
 //! It owns `blobs/`: a directory per log, a file per payload, written and synced before the log refers to it. A file that nothing
 //! refers to is harmless and goes with its log.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use super::change::{BlobRef, Durability, Payload};
+use super::disk::{self, File};
 use crate::types::LogId;
 
 /// The directory of blobs and the number that the next one gets.
@@ -42,14 +42,14 @@ impl Blobs {
     pub(crate) fn write(&self, id: LogId, bytes: &Bytes) -> io::Result<Payload> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let dir = self.dir_of(id);
-        fs::create_dir_all(&dir)?;
-        let mut file = File::create_new(dir.join(number.to_string()))?;
-        file.write_all(bytes)?;
+        disk::create_dir_all(&dir)?;
+        let file = File::create_new(&dir.join(number.to_string()))?;
+        file.write_all_at(bytes, 0)?;
         if self.durability == Durability::Sync {
             file.sync_data()?;
-            sync_dir(&dir)?;
+            disk::sync_dir(&dir)?;
             for parent in dir.ancestors().skip(1).take(2) {
-                sync_dir(parent)?;
+                disk::sync_dir(parent)?;
             }
         }
         Ok(Payload::Blob(BlobRef { number, length: bytes.len() as u64, crc: crc32c::crc32c(bytes) }))
@@ -57,7 +57,7 @@ impl Blobs {
 
     /// Reads a blob back and checks it.
     pub(crate) fn read(&self, id: LogId, blob: BlobRef) -> io::Result<Bytes> {
-        let bytes = Bytes::from(fs::read(self.path(id, blob))?);
+        let bytes = Bytes::from(disk::read(&self.path(id, blob), 0, u64::MAX)?);
         if bytes.len() as u64 != blob.length || crc32c::crc32c(&bytes) != blob.crc {
             let problem = format!("blob {} of log {id} is damaged", blob.number);
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
@@ -67,7 +67,7 @@ impl Blobs {
 
     /// Removes one blob. None there is fine.
     pub(crate) fn remove(&self, id: LogId, blob: BlobRef) -> io::Result<()> {
-        match fs::remove_file(self.path(id, blob)) {
+        match disk::remove_file(&self.path(id, blob)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -75,15 +75,8 @@ impl Blobs {
 
     /// Removes all blobs of a log. None left is fine.
     pub(crate) fn remove_all(&self, id: LogId) -> io::Result<()> {
-        match fs::remove_dir_all(self.dir_of(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        disk::remove_dir_all(&self.dir_of(id))
     }
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

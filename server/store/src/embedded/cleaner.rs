@@ -44,7 +44,7 @@ pub(crate) enum CleanError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    #[error("cannot remove a segment: {0}")]
+    #[error("cannot take a segment off the disk: {0}")]
     Io(#[from] std::io::Error),
     #[error("the store stops")]
     Stopped,
@@ -144,8 +144,17 @@ impl Cleaner {
 
     /// Looks at every segment once, the oldest first; returns how many have left the disk.
     pub(crate) fn pass(&self) -> Result<usize, CleanError> {
+        let passed = self.look_at_all();
+        // What could not be read stays as it is; after what could not be changed nobody knows what is on the disk (D-24).
+        if let Err(error @ (CleanError::Io(_) | CleanError::Index(_))) = &passed {
+            self.shared.poison(&error.to_string());
+        }
+        passed
+    }
+
+    fn look_at_all(&self) -> Result<usize, CleanError> {
         let _one = self.signal.pass.lock().unwrap_or_else(PoisonError::into_inner);
-        let covered = self.shared.covered();
+        let covered = self.shared.backlog.covered();
         let mut gone = 0;
         for segment in self.shared.segments.sealed() {
             let is_due =
@@ -182,7 +191,7 @@ impl Cleaner {
         if is_mostly_dead(segment, live.bytes) || (!is_pure && self.is_impure(segment.base)) {
             self.copier.copy(&live.logs, &live.records)?;
             // Also without a copy: what makes the segment dead must be durable in the index before the file goes.
-            self.shared.catch_up();
+            self.shared.backlog.catch_up().map_err(|_| CleanError::Stopped)?;
             let logs = live.logs.drain(..).map(|id| (id, 0));
             let records = live.records.drain(..).map(|(key, _)| key).collect();
             live = self.live(segment, logs.collect(), records)?;

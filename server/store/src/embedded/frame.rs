@@ -110,12 +110,7 @@ pub(crate) fn decode(bytes: &Bytes, lsn: Lsn) -> Option<Frame> {
     if checksum(word, lsn, back, &payload) != crc {
         return None;
     }
-    Some(Frame {
-        lsn,
-        durable: Lsn(lsn.0.saturating_sub(u64::from(back))),
-        kind: (word >> 24) as u8,
-        payload,
-    })
+    Some(Frame { lsn, durable: Lsn(lsn.0.checked_sub(u64::from(back))?), kind: (word >> 24) as u8, payload })
 }
 
 /// The frame at the start of `bytes`, wherever it lay in the log; `None` if there is no good one.

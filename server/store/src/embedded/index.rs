@@ -45,13 +45,32 @@ impl Index {
         Ok(Self { db, file: dir.join("db") })
     }
 
+    fn insert(&self, key: impl AsRef<[u8]>, value: impl Into<sled::IVec>) -> Result<Option<sled::IVec>> {
+        #[cfg(test)]
+        self.may_fail()?;
+        Ok(self.db.insert(key, value)?)
+    }
+
+    fn remove(&self, key: impl AsRef<[u8]>) -> Result<Option<sled::IVec>> {
+        #[cfg(test)]
+        self.may_fail()?;
+        Ok(self.db.remove(key)?)
+    }
+
+    /// Lets a test have any change of the index fail.
+    #[cfg(test)]
+    fn may_fail(&self) -> Result<()> {
+        let failed = super::disk::faults::before(super::disk::faults::Op::Index, &self.file);
+        failed.map_err(|source| IndexError::Sync { path: self.file.clone(), source })
+    }
+
     pub(crate) fn covered(&self) -> Result<Option<Covered>> {
         Ok(self.db.get(keys::COVERED)?.map(|value| Covered::decode(&value)).transpose()?)
     }
 
     /// Makes everything inserted so far durable, and that it covers the log up to there.
     pub(crate) fn set_covered(&self, covered: Covered) -> Result<()> {
-        self.db.insert(keys::COVERED, covered.encode())?;
+        self.insert(keys::COVERED, covered.encode())?;
         self.sync()
     }
 
@@ -59,6 +78,8 @@ impl Index {
     pub(crate) fn sync(&self) -> Result<()> {
         self.db.flush()?;
         // sled's flush does not reach the disk (storage.md); this does.
+        #[cfg(test)]
+        self.may_fail()?;
         let synced = File::open(&self.file).and_then(|file| file.sync_data());
         synced.map_err(|source| IndexError::Sync { path: self.file.clone(), source })
     }
@@ -109,23 +130,23 @@ impl Index {
         let head = &stored.head;
         let before = self.head(id)?;
         if before.is_none() && !head.endless {
-            self.db.insert(keys::owner(&head.owner, id), &[])?;
+            self.insert(keys::owner(&head.owner, id), &[])?;
         }
         if before.is_none() && !head.is_settled() {
-            self.db.insert(keys::open(id), &[])?;
+            self.insert(keys::open(id), &[])?;
         }
         let was_open = before.as_ref().is_none_or(|before| !before.head.is_settled());
         if head.frontier.closed && was_open {
-            self.db.remove(keys::open(id))?;
+            self.remove(keys::open(id))?;
         }
         let (due_before, due) = (before.as_ref().and_then(|before| before.head.due_at()), head.due_at());
         if let Some(at) = due_before.filter(|_| due_before != due) {
-            self.db.remove(keys::due(at, id))?;
+            self.remove(keys::due(at, id))?;
         }
         if let Some(at) = due.filter(|_| due_before != due) {
-            self.db.insert(keys::due(at, id), &[])?;
+            self.insert(keys::due(at, id), &[])?;
         }
-        self.db.insert(keys::head(id), keys::encode_head(stored))?;
+        self.insert(keys::head(id), keys::encode_head(stored))?;
         Ok(before)
     }
 
@@ -146,7 +167,7 @@ impl Index {
 
     fn put_extent_record(&self, id: LogId, extents: &[Extent]) -> Result<()> {
         if let Some(first) = extents.first() {
-            self.db.insert(keys::extent(id, first.first), keys::encode_extents(extents))?;
+            self.insert(keys::extent(id, first.first), keys::encode_extents(extents))?;
         }
         Ok(())
     }
@@ -177,7 +198,7 @@ impl Index {
             written.extend(record.first().map(|extent| keys::extent(id, extent.first)));
         }
         for key in stale.iter().filter(|key| !written.contains(&key.to_vec())) {
-            self.db.remove(key)?;
+            self.remove(key)?;
         }
         Ok(dropped)
     }
@@ -197,7 +218,7 @@ impl Index {
         for item in self.extent_items(id, Seq::FIRST, watermark) {
             let (key, mut extents) = item?;
             if extents.last().is_none_or(|last| last.last <= watermark) {
-                self.db.remove(key)?;
+                self.remove(key)?;
                 dropped.append(&mut extents);
             }
         }
@@ -212,7 +233,7 @@ impl Index {
             let known = |extent: &&Extent| changed_in.is_some_and(|changed_in| extent.lsn <= changed_in);
             let kept: Vec<Extent> = extents.iter().filter(known).copied().collect();
             if kept.len() < extents.len() {
-                self.db.remove(key)?;
+                self.remove(key)?;
                 self.put_extents(id, Vec::new(), &kept)?;
             }
         }
@@ -224,19 +245,19 @@ impl Index {
         let mut dropped = Vec::new();
         for item in self.extent_items(id, Seq::FIRST, Seq::new(u64::MAX)) {
             let (key, mut extents) = item?;
-            self.db.remove(key)?;
+            self.remove(key)?;
             dropped.append(&mut extents);
         }
         let stored = self.head(id)?;
         if let Some(Stored { head, .. }) = &stored {
             if let Some(at) = head.due_at() {
-                self.db.remove(keys::due(at, id))?;
+                self.remove(keys::due(at, id))?;
             }
             if !head.is_settled() {
-                self.db.remove(keys::open(id))?;
+                self.remove(keys::open(id))?;
             }
-            self.db.remove(keys::owner(&head.owner, id))?;
-            self.db.remove(keys::head(id))?;
+            self.remove(keys::owner(&head.owner, id))?;
+            self.remove(keys::head(id))?;
         }
         Ok((stored, dropped))
     }
@@ -288,9 +309,9 @@ impl Index {
             Some(bytes) => {
                 let mut value = Vec::new();
                 put_varint(&mut value, bytes);
-                self.db.insert(keys::live(base), value)?
+                self.insert(keys::live(base), value)?
             }
-            None => self.db.remove(keys::live(base))?,
+            None => self.remove(keys::live(base))?,
         };
         Ok(())
     }
@@ -313,13 +334,13 @@ impl Index {
     }
 
     pub(crate) fn put_count(&self, owner: Option<&Owner>, count: &Count) -> Result<()> {
-        self.db.insert(keys::count(owner), keys::encode_count(count))?;
+        self.insert(keys::count(owner), keys::encode_count(count))?;
         Ok(())
     }
 
     /// Forgets an owner that keeps nothing.
     pub(crate) fn remove_count(&self, owner: &Owner) -> Result<()> {
-        self.db.remove(keys::count(Some(owner)))?;
+        self.remove(keys::count(Some(owner)))?;
         Ok(())
     }
 
@@ -396,8 +417,8 @@ impl Index {
         record: Option<&StoredRecord>,
     ) -> Result<Option<StoredRecord>> {
         let before = match record {
-            Some(record) => self.db.insert(keys::record(name), keys::encode_record(record))?,
-            None => self.db.remove(keys::record(name))?,
+            Some(record) => self.insert(keys::record(name), keys::encode_record(record))?,
+            None => self.remove(keys::record(name))?,
         };
         Ok(before.map(|value| keys::decode_record(&value)).transpose()?)
     }

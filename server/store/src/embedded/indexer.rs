@@ -7,13 +7,14 @@
 use bytes::Bytes;
 
 use super::account;
+use super::backlog::Work;
 use super::change::{Durability, Payload};
 use super::frame::Lsn;
 use super::index::IndexError;
 use super::keys::{Covered, StoredRecord};
 use super::log::{Extent, Log, Rewritten, Stored};
 use super::read;
-use super::shared::{Cell, Shared, Work};
+use super::shared::{Cell, Shared};
 use super::space::Delta;
 use crate::api::Record;
 use crate::types::Seq;
@@ -21,6 +22,14 @@ use crate::types::Seq;
 impl Shared {
     /// Brings the index up to `through`: `work` is all that changed since the last run.
     pub(crate) fn index_work(&self, work: Work, through: Lsn) -> Result<(), IndexError> {
+        let unfinished = Unfinished { shared: self, work };
+        self.index_all(&unfinished.work, through)?;
+        unfinished.finish();
+        self.backlog.set_covered(through);
+        Ok(())
+    }
+
+    fn index_all(&self, work: &Work, through: Lsn) -> Result<(), IndexError> {
         let logs: Vec<LogChange<'_>> = work.logs.iter().filter_map(|pin| LogChange::take(pin)).collect();
         let records = self.cells(&work.records);
         if self.options.durability == Durability::Os {
@@ -42,10 +51,7 @@ impl Shared {
             lsn: through,
             epoch: self.epoch,
             durability: self.options.durability,
-        })?;
-        drop(work);
-        self.set_covered(through);
-        Ok(())
+        })
     }
 
     /// Writes what memory has of one log to the index, without making that durable.
@@ -181,6 +187,25 @@ impl Shared {
         record.iter().for_each(|record| delta.add_frame(record.lsn, record.length));
         self.forget_record(key, lsn);
         Ok(())
+    }
+}
+
+/// What an index run is to bring into the index. A run that fails gives it back: what the index does not have must stay in memory, or
+/// a log that was removed would be found again.
+struct Unfinished<'a> {
+    shared: &'a Shared,
+    work: Work,
+}
+
+impl Unfinished<'_> {
+    fn finish(mut self) {
+        self.work = Work::default();
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.shared.backlog.put_back(std::mem::take(&mut self.work));
     }
 }
 

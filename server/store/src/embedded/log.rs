@@ -4,8 +4,7 @@
 //! a log that merely exists. Whoever uses a log holds a [`Pin`]; the last pin to go takes the log out of the table.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -13,6 +12,7 @@ use tokio::sync::watch;
 use super::change::Payload;
 use super::frame::Lsn;
 use super::rewrite::Fence;
+use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::api::{Caps, Entry};
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq};

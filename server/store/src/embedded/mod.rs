@@ -14,12 +14,16 @@
 //! segments off the disk of which little is live.
 
 mod account;
+mod backlog;
 mod blob;
 mod change;
 mod cleaner;
 mod codec;
 mod copier;
+mod disk;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod index;
 mod indexer;
 mod inspect;
@@ -38,6 +42,7 @@ mod standing;
 mod store;
 mod stub;
 mod submit;
+mod sync;
 mod threads;
 mod writer;
 

@@ -3,13 +3,14 @@
 //! It decides which index is of use. One that is missing or will not open is made anew from the whole log: its faults cost time,
 //! never data (D-37). One that has seen more of the log than there is tells that the end of the log is gone.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::blob::Blobs;
 use super::change::{Change, Durability, KIND_OPEN};
+use super::disk::{self, File};
 use super::frame::{self, Lsn};
 use super::index::Index;
 use super::keys::Covered;
@@ -25,8 +26,11 @@ use super::{OpenError, Options};
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Shared>,
     pub(crate) writer: Writer,
-    pub(crate) lock: File,
+    pub(crate) lock: Lock,
 }
+
+/// A data directory belongs to this process as long as this is open.
+pub(crate) type Lock = fs::File;
 
 /// The parts of a data directory.
 #[derive(Debug)]
@@ -58,18 +62,17 @@ impl Layout {
     /// Makes the directories, and their names durable: a log in a directory that a power cut takes is lost too.
     fn make(&self) -> Result<(), OpenError> {
         for dir in [self.root.clone(), self.log(), self.blobs()] {
-            fs::create_dir_all(&dir).map_err(OpenError::io("make", &dir))?;
+            disk::create_dir_all(&dir).map_err(OpenError::io("make", &dir))?;
         }
         let above = self.root.canonicalize().map_err(OpenError::io("find", &self.root))?;
         for dir in above.ancestors().take(2) {
-            let synced = File::open(dir).and_then(|dir| dir.sync_all());
-            synced.map_err(OpenError::io("sync", dir))?;
+            disk::sync_dir(dir).map_err(OpenError::io("sync", dir))?;
         }
         Ok(())
     }
 
     /// Takes the directory for this process, and says so in the file that it locks.
-    pub(crate) fn take(&self) -> Result<File, OpenError> {
+    pub(crate) fn take(&self) -> Result<Lock, OpenError> {
         let path = self.lock();
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
         let mut file = file.map_err(OpenError::io("open", &path))?;
@@ -89,7 +92,7 @@ impl Layout {
     }
 
     /// Takes the directory for this process if there is a store in it.
-    pub(crate) fn take_existing(&self) -> Result<File, OpenError> {
+    pub(crate) fn take_existing(&self) -> Result<Lock, OpenError> {
         self.find()?;
         self.take()
     }
@@ -152,12 +155,7 @@ fn is_empty(found: &[Found]) -> bool {
 }
 
 fn remove_index(layout: &Layout) -> Result<(), OpenError> {
-    match fs::remove_dir_all(layout.index()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(OpenError::io("remove", &layout.index())(error))
-        }
-        _ => Ok(()),
-    }
+    disk::remove_dir_all(&layout.index()).map_err(OpenError::io("remove", &layout.index()))
 }
 
 /// Removes the index of a store that no process has open; the next opening makes it anew.
@@ -223,7 +221,7 @@ struct Unlocked {
 }
 
 impl Unlocked {
-    fn with_lock(self, lock: File) -> Opened {
+    fn with_lock(self, lock: Lock) -> Opened {
         Opened { shared: self.shared, writer: self.writer, lock }
     }
 }
@@ -280,7 +278,7 @@ fn begin_epoch(shared: Arc<Shared>, end: Lsn) -> Result<Unlocked, OpenError> {
         let begun = frame::begin(&mut bytes);
         change.put(&mut bytes);
         let _ = frame::finish(&mut bytes, begun, change.kind(), end, end);
-        std::os::unix::fs::FileExt::write_all_at(&*file, &bytes, end.since(base))?;
+        file.write_all_at(&bytes, end.since(base))?;
         file.sync_data()?;
         Ok((base, file, end.plus(bytes.len())))
     };

@@ -5,20 +5,21 @@
 //! frame of a log says all of where that stands.
 
 use std::collections::HashSet;
-use std::fs::OpenOptions;
 use std::path::Path;
 
 use bytes::Bytes;
 
 use super::OpenError;
+use super::backlog::Work;
 use super::change::{Append, Change, Create, PutRecord, Rewrite};
 use super::codec::Malformed;
+use super::disk::File;
 use super::frame::{Frame, Lsn};
 use super::index::IndexError;
 use super::log::{OriginAt, Pin, Stored};
 use super::rewrite::{Look, Range, rewritten};
 use super::segment::{Found, Scan};
-use super::shared::{Cell, Shared, Work};
+use super::shared::{Cell, Shared};
 use super::stub;
 use super::writer::{Effect, extent_of, new_stored, show};
 use crate::api::{ReadError, Version, WriteError};
@@ -50,6 +51,9 @@ impl<'a> Replay<'a> {
     /// Brings the index up to the end of the log, which is returned, after cutting off a torn tail. `None` if the log speaks of logs
     /// that the index should have and does not.
     pub(crate) fn run(mut self, found: &[Found]) -> Result<Option<Lsn>, OpenError> {
+        // What a process wrote and did not come to sync must not be in the index before it is durable.
+        let newest = self.shared.segments.sync_newest();
+        newest.map_err(OpenError::io("sync the log in", self.shared.segments.dir()))?;
         let newest = found.last().map_or(Lsn(0), |last| last.base);
         let mut end = self.covered;
         for segment in from_covered(found, self.covered) {
@@ -104,7 +108,14 @@ impl<'a> Replay<'a> {
                 Some((pin, mut stored)) if stored.changed_in < frame.lsn => {
                     stored.head.frontier.gone = true;
                     stored.changed_in = frame.lsn;
-                    show(self.shared, &pin, stored, Effect::None, &mut self.work);
+                    show(
+                        &self.shared.logs,
+                        &self.shared.accounts,
+                        &pin,
+                        stored,
+                        Effect::None,
+                        &mut self.work,
+                    );
                 }
                 _ => drop(self.orphans.remove(&purge.id)),
             },
@@ -123,7 +134,14 @@ impl<'a> Replay<'a> {
         let extent = extent_of(Seq::FIRST, &create.entries, frame.lsn, frame.len() as u64);
         create.standing.apply(&mut stored, extent.last, frame.lsn);
         // No payloads for the tail: they would hold the whole segment in memory.
-        show(self.shared, &pin, stored, Effect::Appended(extent, Vec::new()), &mut self.work);
+        show(
+            &self.shared.logs,
+            &self.shared.accounts,
+            &pin,
+            stored,
+            Effect::Appended(extent, Vec::new()),
+            &mut self.work,
+        );
         Ok(())
     }
 
@@ -135,7 +153,14 @@ impl<'a> Replay<'a> {
         if stored.changed_in < frame.lsn {
             let extent = extent_of(append.first, &append.entries, frame.lsn, frame.len() as u64);
             append.standing.apply(&mut stored, extent.last, frame.lsn);
-            show(self.shared, &pin, stored, Effect::Appended(extent, Vec::new()), &mut self.work);
+            show(
+                &self.shared.logs,
+                &self.shared.accounts,
+                &pin,
+                stored,
+                Effect::Appended(extent, Vec::new()),
+                &mut self.work,
+            );
         }
         Ok(())
     }
@@ -164,7 +189,7 @@ impl<'a> Replay<'a> {
             stored.origin = OriginAt { lsn: frame.lsn, length, bytes };
         }
         rewrite.standing.apply(&mut stored, rewrite.committed, frame.lsn);
-        show(self.shared, &pin, stored, effect, &mut self.work);
+        show(&self.shared.logs, &self.shared.accounts, &pin, stored, effect, &mut self.work);
         Ok(())
     }
 
@@ -244,6 +269,7 @@ fn damaged(path: &Path, lsn: Lsn, base: Lsn, problem: String) -> OpenError {
 /// Cuts off what a crash left half-written.
 fn cut(path: &Path, length: u64) -> Result<(), OpenError> {
     tracing::warn!(path = %path.display(), length, "a torn write at the end of the log is cut off");
-    let file = OpenOptions::new().write(true).open(path).map_err(OpenError::io("open", path))?;
-    file.set_len(length).and_then(|()| file.sync_all()).map_err(OpenError::io("cut", path))
+    let file = File::open(path).map_err(OpenError::io("open", path))?;
+    // The length is part of what this syncs: without it the bytes could not be read.
+    file.set_len(length).and_then(|()| file.sync_data()).map_err(OpenError::io("cut", path))
 }

@@ -7,15 +7,14 @@
 //! them, but for the oldest ones: so that a file that is missing is found out.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use super::OpenError;
+use super::disk::{self, File};
 use super::frame::{self, Frame, Lsn};
 use super::stub;
 
@@ -55,15 +54,10 @@ fn header(base: Lsn) -> [u8; HEADER_BYTES as usize] {
 
 /// Makes the segment that begins at `base`, durable with its name.
 pub(crate) fn create(dir: &Path, base: Lsn) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .open(dir.join(file_name(base)))?;
+    let file = File::create(&path(dir, base))?;
     file.write_all_at(&header(base), 0)?;
     file.sync_data()?;
-    File::open(dir)?.sync_all()?;
+    disk::sync_dir(dir)?;
     Ok(file)
 }
 
@@ -119,12 +113,12 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<Found>, OpenError> {
         && length <= HEADER_BYTES
         && header_of(dir, base, length)?.is_none()
     {
-        remove(&dir.join(file_name(base)))?;
+        remove(&path(dir, base))?;
         files.pop();
     }
     let mut found: Vec<Found> = Vec::new();
     for (base, length) in files {
-        let path = dir.join(file_name(base));
+        let path = path(dir, base);
         let damaged = |problem| OpenError::Damaged { path: path.clone(), position: 0, problem };
         let Some(segment) = header_of(dir, base, length)? else {
             return Err(match other_version(&path)? {
@@ -152,14 +146,11 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<Found>, OpenError> {
 /// The files that are named like segments, with their lengths, in order. What was not finished is removed.
 fn files(dir: &Path) -> Result<Vec<(Lsn, u64)>, OpenError> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(dir).map_err(OpenError::io("list", dir))? {
-        let entry = entry.map_err(OpenError::io("list", dir))?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
+    for (path, length) in disk::list(dir).map_err(OpenError::io("list", dir))? {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         if name.ends_with(stub::UNFINISHED) {
-            remove(&entry.path())?;
+            remove(&path)?;
         } else if let Some(base) = name.strip_suffix(".log").and_then(|digits| digits.parse().ok()) {
-            let length = entry.metadata().map_err(OpenError::io("read the size of", &entry.path()))?.len();
             files.push((Lsn(base), length));
         }
     }
@@ -168,18 +159,13 @@ fn files(dir: &Path) -> Result<Vec<(Lsn, u64)>, OpenError> {
 }
 
 fn remove(path: &Path) -> Result<(), OpenError> {
-    fs::remove_file(path).map_err(OpenError::io("remove", path))
+    disk::remove_file(path).map_err(OpenError::io("remove", path))
 }
 
 /// What the header of a file says, or `None` if that is not good.
 fn header_of(dir: &Path, base: Lsn, length: u64) -> Result<Option<Found>, OpenError> {
-    let path = dir.join(file_name(base));
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(&path)?.take(stub::HEADER_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(OpenError::io("read", &path))?;
+    let path = path(dir, base);
+    let bytes = disk::read(&path, 0, stub::HEADER_BYTES).map_err(OpenError::io("read", &path))?;
     if bytes.starts_with(&header(base)) {
         return Ok(Some(Found { base, end: Lsn(base.0.saturating_add(length)), is_stub: false }));
     }
@@ -188,9 +174,7 @@ fn header_of(dir: &Path, base: Lsn, length: u64) -> Result<Option<Found>, OpenEr
 
 /// The version of the format if the header of a file is whole, but of another version.
 fn other_version(path: &Path) -> Result<Option<u32>, OpenError> {
-    let mut header = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut header));
-    read.map_err(OpenError::io("read", path))?;
+    let header = disk::read(path, 0, HEADER_BYTES).map_err(OpenError::io("read", path))?;
     let sum = header
         .get(24..28)
         .zip(header.get(..24))
@@ -284,9 +268,9 @@ impl Segments {
             segments.insert(gone.base, Known { end: Some(gone.end), is_stub: true, file: None });
         }
         for stub in taken_in.iter().filter(|stub| stub.base != gone.base) {
-            fs::remove_file(self.path(stub.base))?;
+            disk::remove_file(&self.path(stub.base))?;
         }
-        File::open(&self.dir)?.sync_all()
+        disk::sync_dir(&self.dir)
     }
 
     /// Takes the oldest segments or stubs off the disk: all before `end`, oldest first.
@@ -297,9 +281,9 @@ impl Segments {
             if to > end {
                 break;
             }
-            fs::remove_file(self.path(base))?;
+            disk::remove_file(&self.path(base))?;
             // Were a later one gone before this one, the log would have a hole.
-            File::open(&self.dir)?.sync_all()?;
+            disk::sync_dir(&self.dir)?;
             self.lock().remove(&base);
         }
         Ok(())
@@ -326,8 +310,7 @@ impl Segments {
         if let Some(file) = &known.file {
             return Ok((base, Arc::clone(file)));
         }
-        let opened_now =
-            Arc::new(OpenOptions::new().read(true).write(true).open(self.dir.join(file_name(base)))?);
+        let opened_now = Arc::new(File::open(&self.path(base))?);
         known.file = Some(Arc::clone(&opened_now));
         if opened >= MAX_OPEN_FILES {
             Self::close_one(&mut segments, base);
@@ -367,14 +350,7 @@ impl Scan {
     pub(crate) fn open(segments: &Segments, base: Lsn, from: Lsn) -> Result<Self, OpenError> {
         let path = segments.path(base);
         let offset = from.since(base).max(HEADER_BYTES);
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(&path)?;
-            file.seek(SeekFrom::Start(offset))?;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let rest = read().map_err(OpenError::io("read", &path))?.into();
+        let rest = disk::read(&path, offset, u64::MAX).map_err(OpenError::io("read", &path))?.into();
         Ok(Self { rest, reached: Lsn(base.0.saturating_add(offset)) })
     }
 

@@ -1,17 +1,17 @@
 //! What the writer, the indexer and the callers share.
 //!
-//! The writer alone changes logs and records; the indexer alone changes the index ([`indexer`](super::indexer)). The list between
-//! them has two ends: the writer waits when the index lags too far behind, the indexer waits when there is nothing to do.
+//! The writer alone changes logs and records; the indexer alone changes the index ([`indexer`](super::indexer)). What the one hands to
+//! the other is in the [`backlog`](super::backlog).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::Options;
 use super::account::Accounts;
+use super::backlog::Backlog;
 use super::blob::Blobs;
 use super::change::Durability;
 use super::frame::Lsn;
@@ -20,17 +20,9 @@ use super::keys::Covered;
 use super::log::{LogState, Logs, Pin};
 use super::segment::Segments;
 use super::space::Space;
+use super::sync::{Mutex, MutexGuard};
 use crate::api::{Health, Record, Version, WriteError};
 use crate::types::{LogId, Owner};
-
-/// The writer waits when the index lags behind by this many bytes of the log.
-pub(crate) const MAX_LAG_BYTES: u64 = 256 << 20;
-
-/// The indexer does not wait for more when it lags behind by this many bytes of the log.
-const EAGER_LAG_BYTES: u64 = 16 << 20;
-
-/// How long the indexer lets changes gather, so that many entries of a log make one write.
-const GATHER: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -46,8 +38,8 @@ pub(crate) struct Shared {
     pub(crate) space: Space,
     pub(crate) health: watch::Sender<Health>,
     records: Mutex<Records>,
-    backlog: Mutex<Backlog>,
-    changed: Condvar,
+    /// What changed and is not in the index yet.
+    pub(crate) backlog: Backlog,
 }
 
 /// Records that the index does not have yet.
@@ -90,31 +82,6 @@ impl Cell {
     }
 }
 
-/// What the indexer has to do.
-#[derive(Debug, Default)]
-struct Backlog {
-    work: Work,
-    through: Lsn,
-    covered: Lsn,
-    hurry: bool,
-    closing: bool,
-    /// Whether the indexer ended: nobody may wait for it.
-    ended: bool,
-}
-
-/// Logs and records that changed since the last run.
-#[derive(Debug, Default)]
-pub(crate) struct Work {
-    pub(crate) logs: Vec<Pin>,
-    pub(crate) records: Vec<Bytes>,
-}
-
-impl Work {
-    fn is_empty(&self) -> bool {
-        self.logs.is_empty() && self.records.is_empty()
-    }
-}
-
 impl Shared {
     pub(crate) fn new(
         options: Options,
@@ -125,7 +92,6 @@ impl Shared {
         blobs: Blobs,
         space: Space,
     ) -> Self {
-        let backlog = Backlog { through: opened.lsn, covered: opened.lsn, ..Backlog::default() };
         Self {
             options,
             epoch: opened.epoch,
@@ -138,8 +104,7 @@ impl Shared {
             space,
             health: watch::channel(Health::Serving).0,
             records: Mutex::default(),
-            backlog: Mutex::new(backlog),
-            changed: Condvar::new(),
+            backlog: Backlog::new(opened.lsn),
         }
     }
 
@@ -153,7 +118,6 @@ impl Shared {
             }
             first
         });
-        self.changed.notify_all();
     }
 
     pub(crate) fn check_health(&self) -> Result<(), WriteError> {
@@ -224,10 +188,6 @@ impl Shared {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn backlog(&self) -> MutexGuard<'_, Backlog> {
-        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The record in memory: `Some(None)` says that it is known not to exist.
     pub(crate) fn record_in_memory(&self, key: &[u8]) -> Option<Option<Record>> {
         let records = self.records();
@@ -281,93 +241,6 @@ impl Shared {
 
     pub(crate) fn set_record(&self, key: Bytes, cell: Cell) {
         self.records().cells.insert(key, cell);
-    }
-
-    /// Tells the indexer what changed, and that the log is durable up to `through`.
-    pub(crate) fn add_work(&self, mut work: Work, through: Lsn) {
-        let mut backlog = self.backlog();
-        let idle = backlog.work.is_empty();
-        // A log that changes again before an index run is on the list already.
-        if idle && work.is_empty() {
-            return;
-        }
-        backlog.work.logs.append(&mut work.logs);
-        backlog.work.records.append(&mut work.records);
-        backlog.through = through;
-        if idle || through.since(backlog.covered) >= EAGER_LAG_BYTES {
-            self.changed.notify_all();
-        }
-    }
-
-    /// How far the log is durable, and by how many bytes of it the index lags behind.
-    pub(crate) fn progress(&self) -> (Lsn, u64) {
-        let backlog = self.backlog();
-        (backlog.through, backlog.through.since(backlog.covered))
-    }
-
-    /// Waits until the index lags behind by no more than [`MAX_LAG_BYTES`].
-    pub(crate) fn wait_for_index(&self) {
-        let mut backlog = self.backlog();
-        while backlog.through.since(backlog.covered) > MAX_LAG_BYTES && !backlog.ended {
-            backlog = self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Waits until the index has everything that is durable now. Blocks for some milliseconds.
-    pub(crate) fn catch_up(&self) {
-        let mut backlog = self.backlog();
-        let target = backlog.through;
-        while backlog.covered < target && !backlog.ended {
-            backlog.hurry = true;
-            self.changed.notify_all();
-            backlog = self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Asks the indexer to end when nothing is left to do.
-    pub(crate) fn finish_index(&self) {
-        self.backlog().closing = true;
-        self.changed.notify_all();
-    }
-
-    /// Says that no index run will follow.
-    pub(crate) fn index_ended(&self) {
-        self.backlog().ended = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits for work; `None` when the store is closing and nothing is left.
-    pub(crate) fn next_work(&self) -> Option<(Work, Lsn)> {
-        let mut backlog = self.backlog();
-        while backlog.work.is_empty() {
-            if backlog.closing {
-                return None;
-            }
-            backlog = self.changed.wait(backlog).unwrap_or_else(PoisonError::into_inner);
-        }
-        let deadline = Instant::now() + GATHER;
-        loop {
-            let lag = backlog.through.since(backlog.covered);
-            let left = deadline.saturating_duration_since(Instant::now());
-            if backlog.closing || backlog.hurry || lag >= EAGER_LAG_BYTES || left.is_zero() {
-                break;
-            }
-            let waited = self.changed.wait_timeout(backlog, left).unwrap_or_else(PoisonError::into_inner);
-            backlog = waited.0;
-        }
-        backlog.hurry = false;
-        Some((std::mem::take(&mut backlog.work), backlog.through))
-    }
-
-    /// Says that the index covers the log up to `through`.
-    pub(crate) fn set_covered(&self, through: Lsn) {
-        self.backlog().covered = through;
-        self.changed.notify_all();
-    }
-
-    /// How far the index covers the log.
-    pub(crate) fn covered(&self) -> Lsn {
-        self.backlog().covered
     }
 
     /// The records of these keys that memory has.

@@ -1,7 +1,6 @@
 //! The `Store` over a data directory: what callers do before and after the writer.
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -49,7 +48,7 @@ struct Threads {
     indexer: JoinHandle<()>,
     cleaner: JoinHandle<()>,
     signal: Arc<Signal>,
-    _lock: File,
+    _lock: open::Lock,
 }
 
 impl Threads {
@@ -122,7 +121,7 @@ impl EmbeddedStore {
     pub async fn clean(&self) -> Result<usize, ReadError> {
         let (shared, cleaner) = (Arc::clone(&self.shared), Arc::clone(&self.cleaner));
         blocking(move || {
-            shared.catch_up();
+            shared.backlog.catch_up().map_err(|error| broken(&error))?;
             cleaner.pass().map_err(|error| broken(&error))
         })
         .await
@@ -191,7 +190,7 @@ impl Store for EmbeddedStore {
     }
 
     fn usage(&self) -> Usage {
-        let (end, index_lag_bytes) = self.shared.progress();
+        let (end, index_lag_bytes) = self.shared.backlog.progress();
         let (segments, log_bytes) = self.shared.segments.count(end);
         Usage {
             log_bytes,
@@ -258,11 +257,7 @@ impl Store for EmbeddedStore {
         let head = self.rewrite(pin, compact, spans).await?;
         // The caller reads on from what it has made.
         let shared = Arc::clone(&self.shared);
-        let indexed = blocking(move || {
-            shared.catch_up();
-            Ok(())
-        })
-        .await;
+        let indexed = blocking(move || shared.backlog.catch_up().map_err(|error| broken(&error))).await;
         indexed.map_err(|error| WriteError::Poisoned(error.to_string()))?;
         Ok(head)
     }
@@ -326,7 +321,7 @@ impl Store for EmbeddedStore {
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            shared.catch_up();
+            shared.backlog.catch_up().map_err(|error| broken(&error))?;
             shared.index.open_logs(after, limit).map_err(|error| broken(&error))
         })
         .await
@@ -345,7 +340,7 @@ impl Store for EmbeddedStore {
     async fn due(&self, now: UnixMillis, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            shared.catch_up();
+            shared.backlog.catch_up().map_err(|error| broken(&error))?;
             shared.index.due(now, limit).map_err(|error| broken(&error))
         })
         .await

@@ -14,13 +14,13 @@
 //! 40       frames
 //! ```
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
 
 use super::OpenError;
+use super::disk::{self, File};
 use super::frame::{self, Frame, Lsn};
 use super::segment::{FORMAT_VERSION, MAGIC, Sealed};
 
@@ -59,16 +59,16 @@ pub(crate) fn write(dir: &Path, path: &Path, stands_for: Sealed, frames: &[Frame
         let _ = frame::finish(&mut bytes, begun, frame.kind, frame.lsn, frame.durable);
     }
     let beside = dir.join(format!("{:020}{UNFINISHED}", stands_for.base.0));
-    let mut file = File::create(&beside)?;
-    file.write_all(&bytes)?;
+    let file = File::create(&beside)?;
+    file.write_all_at(&bytes, 0)?;
     file.sync_data()?;
-    fs::rename(&beside, path)?;
-    File::open(dir)?.sync_all()
+    disk::rename(&beside, path)?;
+    disk::sync_dir(dir)
 }
 
 /// The frames of the stub at `path`.
 pub(crate) fn read(path: &Path) -> Result<Vec<Frame>, OpenError> {
-    let bytes = Bytes::from(fs::read(path).map_err(OpenError::io("read", path))?);
+    let bytes = Bytes::from(disk::read(path, 0, u64::MAX).map_err(OpenError::io("read", path))?);
     let mut frames = Vec::new();
     let mut at = HEADER_BYTES as usize;
     while at < bytes.len() {
@@ -84,6 +84,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Frame>, OpenError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

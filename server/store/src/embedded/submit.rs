@@ -114,7 +114,7 @@ impl EmbeddedStore {
 fn look_at(shared: &Shared, log: &Log, compact: &Compact) -> Result<Look, WriteError> {
     loop {
         shared.check_health()?;
-        shared.catch_up();
+        shared.backlog.catch_up().map_err(|error| WriteError::Poisoned(error.to_string()))?;
         let head = log.state().committed.as_ref().map(|stored| stored.head.clone());
         head.ok_or(WriteError::NotFound)?.check_compact(compact)?;
         let Some(through) = compact.through() else { return Ok(Look::default()) };

@@ -22,7 +22,7 @@ pub(crate) fn start_writer(
         commands.close();
         // Whoever still waits gets an answer: the sender of the reply is dropped with its command.
         while commands.try_recv().is_ok() {}
-        shared.finish_index();
+        shared.backlog.close();
     })
 }
 
@@ -30,14 +30,14 @@ pub(crate) fn start_writer(
 pub(crate) fn start_indexer(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     Builder::new().name("tidemark-indexer".to_owned()).spawn(move || {
         guarded(&shared, "the indexer", || {
-            while let Some((work, through)) = shared.next_work() {
+            while let Some((work, through)) = shared.backlog.next() {
                 if let Err(error) = shared.index_work(work, through) {
                     shared.poison(&format!("cannot write the index: {error}"));
                     return;
                 }
             }
         });
-        shared.index_ended();
+        shared.backlog.end();
     })
 }
 

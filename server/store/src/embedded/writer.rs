@@ -4,24 +4,24 @@
 //! one `write`, one `fdatasync`, no timer (D-36). Only then are the changes shown and the commands answered, refusals included:
 //! a refusal may rest on a change that is not durable yet. It never reads the disk.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::account::Hold;
+use super::account::{Accounts, Hold};
+use super::backlog::Work;
 use super::change::{self, Change, Durability, Origin, Payload, Purge};
+use super::disk::File;
 use super::frame::{self, Lsn};
-use super::log::{Extent, OriginAt, Pin, Rewritten, Stored};
+use super::log::{Extent, Logs, OriginAt, Pin, Rewritten, Stored};
 use super::reply::Answer;
 pub(crate) use super::reply::Reply;
 use super::rewrite::PutSpans;
 use super::segment;
-use super::shared::{Cell, Chain, Seen, Shared, Work};
+use super::shared::{Cell, Chain, Seen, Shared};
 use super::standing::{End, Standing};
 use crate::api::{self, Appended, Version, WriteError};
 use crate::memory::check_append;
@@ -174,7 +174,7 @@ impl Writer {
                 let _ = reply.send(());
                 return;
             }
-            self.shared.wait_for_index();
+            self.shared.backlog.wait_for_index();
         }
         let _ = self.file.sync_data();
     }
@@ -397,13 +397,13 @@ impl Writer {
                 Staged::Log(staged) => {
                     let StagedLog { pin, stored, effect, reply } = *staged;
                     let head = stored.head.clone();
-                    show(&self.shared, &pin, stored, effect, &mut work);
+                    show(&self.shared.logs, &self.shared.accounts, &pin, stored, effect, &mut work);
                     answers.push(Answer::Head(reply, Ok(Appended { head, at }), pin));
                 }
                 Staged::Purged { logs, reply } => {
                     answers.push(Answer::Purge(reply, Ok(logs.len())));
                     for (pin, stored) in logs {
-                        show(&self.shared, &pin, stored, Effect::None, &mut work);
+                        show(&self.shared.logs, &self.shared.accounts, &pin, stored, Effect::None, &mut work);
                     }
                 }
                 Staged::Record { key, cell, reply } => {
@@ -419,7 +419,7 @@ impl Writer {
             }
         }
         self.holds.clear();
-        self.shared.add_work(work, self.end);
+        self.shared.backlog.add(work, self.end);
         for answer in answers {
             answer.send();
         }
@@ -444,13 +444,20 @@ pub(crate) fn new_stored(origin: &Origin, lsn: Lsn) -> Stored {
 }
 
 /// Makes a durable change of a log visible.
-pub(crate) fn show(shared: &Shared, pin: &Pin, stored: Stored, effect: Effect, work: &mut Work) {
+pub(crate) fn show(
+    logs: &Logs,
+    accounts: &Accounts,
+    pin: &Pin,
+    stored: Stored,
+    effect: Effect,
+    work: &mut Work,
+) {
     let frontier = stored.head.frontier;
     let mut state = pin.state();
     if state.staged.as_ref().is_some_and(|staged| staged.changed_in == stored.changed_in) {
         state.staged = None;
     }
-    shared.accounts.show(state.committed.as_ref(), &stored);
+    accounts.show(state.committed.as_ref(), &stored);
     state.committed = Some(stored);
     match effect {
         Effect::None => {}
@@ -460,8 +467,8 @@ pub(crate) fn show(shared: &Shared, pin: &Pin, stored: Stored, effect: Effect, w
             let seqs = (extent.first.get()..).map(Seq::new);
             for (seq, payload) in seqs.zip(payloads) {
                 match payload {
-                    Payload::Inline(bytes) => state.tail.push(&shared.logs.tails, seq, bytes),
-                    Payload::Blob(_) => state.tail.clear(&shared.logs.tails),
+                    Payload::Inline(bytes) => state.tail.push(&logs.tails, seq, bytes),
+                    Payload::Blob(_) => state.tail.clear(&logs.tails),
                 }
             }
         }

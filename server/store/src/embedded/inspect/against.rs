@@ -17,21 +17,38 @@ use crate::types::{LogId, Owner};
 /// Compares frame after frame with an index, as far as that covers the log.
 ///
 /// It holds the ids of logs that the index does not know until their removal is seen: 16 bytes for each log that was purged and
-/// whose frames are still on the disk.
+/// whose frames are still on the disk; and as many for each log that changed since the index covers the log.
 pub(super) struct Against<'a> {
     known: &'a KnownIndex,
     unknown: HashSet<LogId>,
     unknown_records: HashSet<Bytes>,
+    ahead: Ahead,
+}
+
+/// What the log says beyond what the index covers. A crash may have come in the middle of an index run, so that the index has a part
+/// of it; the next start goes on from there, and until then there is nothing to compare.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    logs: HashSet<LogId>,
+    /// How many logs are found by their owner and do not exist yet.
+    found: u64,
+}
+
+impl Ahead {
+    pub(super) fn has(&self, id: LogId) -> bool {
+        self.logs.contains(&id)
+    }
 }
 
 impl<'a> Against<'a> {
     pub(super) fn new(known: &'a KnownIndex) -> Self {
-        Self { known, unknown: HashSet::new(), unknown_records: HashSet::new() }
+        Self { known, unknown: HashSet::new(), unknown_records: HashSet::new(), ahead: Ahead::default() }
     }
 
     /// Sees the frame at `lsn`; returns what the index says otherwise.
     pub(super) fn see(&mut self, lsn: Lsn, change: &Change) -> Result<Option<String>, IndexError> {
         if lsn >= self.known.covered.lsn {
+            self.see_ahead(change)?;
             return Ok(None);
         }
         match change {
@@ -46,6 +63,26 @@ impl<'a> Against<'a> {
             }
             Change::Record(record) => self.see_record(&record.key, record.value.is_some(), lsn),
         }
+    }
+
+    fn see_ahead(&mut self, change: &Change) -> Result<(), IndexError> {
+        let index = &self.known.index;
+        match change {
+            Change::Open { .. } => {}
+            Change::Create(create) => {
+                let is_found = index.has(&keys::owner(&create.origin.owner, create.id))?;
+                self.ahead.found += u64::from(is_found && index.head(create.id)?.is_none());
+                self.ahead.logs.insert(create.id);
+            }
+            Change::Append(append) => drop(self.ahead.logs.insert(append.id)),
+            Change::Rewrite(rewrite) => drop(self.ahead.logs.insert(rewrite.id)),
+            Change::Purge(purge) => {
+                self.unknown.remove(&purge.id);
+                self.ahead.logs.insert(purge.id);
+            }
+            Change::Record(record) => drop(self.unknown_records.remove(&record.key)),
+        }
+        Ok(())
     }
 
     fn see_log(&mut self, id: LogId, lsn: Lsn) -> Result<Option<String>, IndexError> {
@@ -72,11 +109,12 @@ impl<'a> Against<'a> {
         }
     }
 
-    /// What the index does not have although the log never says that it was removed.
-    pub(super) fn end(self) -> impl Iterator<Item = String> {
+    /// What the index does not have although the log never says that it was removed; and what it need not have.
+    pub(super) fn end(self) -> (Vec<String>, Ahead) {
         let logs = self.unknown.into_iter().map(|id| format!("it does not have log {id}"));
         let records = self.unknown_records.len();
-        logs.chain((records > 0).then(|| format!("{records} records are missing in it")))
+        let records = (records > 0).then(|| format!("{records} records are missing in it"));
+        (logs.chain(records).collect(), self.ahead)
     }
 }
 
@@ -144,7 +182,7 @@ fn differs(index: &Index, sum: Kept, count: &Count) -> Result<Option<(String, St
 }
 
 /// What finds logs that do not exist; `logs` do.
-pub(super) fn counts(index: &Index, logs: u64) -> Result<Option<String>, IndexError> {
-    let found = index.count(keys::OWNER)?;
+pub(super) fn counts(index: &Index, logs: u64, ahead: &Ahead) -> Result<Option<String>, IndexError> {
+    let found = index.count(keys::OWNER)?.saturating_sub(ahead.found);
     Ok((found > logs).then(|| format!("owners have {found} logs, of which only {logs} exist")))
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::against::{Against, Sums};
+use super::against::{Against, Ahead, Sums};
 use super::{KnownIndex, Parts};
 use crate::embedded::OpenError;
 use crate::embedded::blob::Blobs;
@@ -106,10 +106,11 @@ pub(super) fn check(dir: &Path, report: &mut dyn FnMut(Problem)) -> Result<Check
         check.segment(*segment, against.as_mut())?;
     }
     if let (Some(against), Ok(known)) = (against, &parts.index) {
-        for missing in against.end() {
+        let (missing, ahead) = against.end();
+        for missing in missing {
             check.problem(parts.layout.index(), None, missing, Remedy::Rebuild);
         }
-        if let Err(error) = check.index(known) {
+        if let Err(error) = check.index(known, &ahead) {
             check.problem(parts.layout.index(), None, error.to_string(), Remedy::Rebuild);
         }
     }
@@ -199,12 +200,15 @@ impl Check<'_> {
     }
 
     /// Goes through every log that the index knows.
-    fn index(&mut self, known: &KnownIndex) -> Result<(), IndexError> {
+    fn index(&mut self, known: &KnownIndex, ahead: &Ahead) -> Result<(), IndexError> {
         let mut sums = Sums::default();
         for item in known.index.heads(None) {
             let (id, stored) = item?;
             sums.add(&stored);
             self.checked.logs += 1;
+            if ahead.has(id) {
+                continue;
+            }
             for problem in super::against::finds(&known.index, id, &stored)? {
                 self.problem(self.parts.layout.index(), None, problem, Remedy::Rebuild);
             }
@@ -215,7 +219,7 @@ impl Check<'_> {
             self.entries(known, id, &stored)?;
         }
         let mut wrong = sums.against(&known.index)?;
-        wrong.extend(super::against::counts(&known.index, self.checked.logs)?);
+        wrong.extend(super::against::counts(&known.index, self.checked.logs, ahead)?);
         for problem in wrong {
             self.problem(self.parts.layout.index(), None, problem, Remedy::Rebuild);
         }

@@ -7,7 +7,6 @@ mod against;
 mod check;
 mod stats;
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ pub use stats::{IndexStats, Stats};
 use super::frame::Lsn;
 use super::index::{Index, IndexError};
 use super::keys::Covered;
-use super::open::Layout;
+use super::open::{Layout, Lock};
 use super::read::broken;
 use super::segment::{self, Found, Segments};
 use super::store::blocking;
@@ -53,7 +52,7 @@ impl EmbeddedStore {
     pub async fn logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            shared.catch_up();
+            shared.backlog.catch_up().map_err(|error| broken(&error))?;
             let ids = shared.index.heads(after).map(|item| Ok(item?.0)).take(limit);
             ids.collect::<Result<_, IndexError>>().map_err(|error| broken(&error))
         })
@@ -67,7 +66,7 @@ struct Parts {
     found: Vec<Found>,
     segments: Segments,
     index: Result<KnownIndex, Unusable>,
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Why an index cannot be used.

@@ -10,8 +10,11 @@ use crate::api::{Append, Close, NewLog, ReadError, ReadLimit, Store as _, WriteE
 use crate::testing::{Tested, append, assert_reads, create, id, new_log, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
+mod faults;
 mod fixture;
 mod inspect;
+#[cfg(feature = "shuttle")]
+mod interleavings;
 mod model;
 mod space;
 

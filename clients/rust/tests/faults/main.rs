@@ -1,0 +1,4 @@
+//! The table of faults (`clients/faults`) for this client.
+
+#[cfg(test)]
+mod play;
