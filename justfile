@@ -23,7 +23,7 @@ fmt:
 serve *flags:
     cargo run --release -- {{flags}}
 
-# Runs one part of the tests: rust, contract, sdk, grpc, web or browser.
+# Runs one part of the tests; `tests/run help` names them.
 part name:
     tests/run {{name}}
 

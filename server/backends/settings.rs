@@ -115,8 +115,10 @@ impl BaseUrl {
     }
 
     /// The address of `path`, for example `models`, below this one.
-    pub fn join(&self, path: &str) -> String {
-        format!("{}/{path}", self.0.as_str().trim_end_matches('/'))
+    pub fn join(&self, path: &str) -> Url {
+        let mut joined = self.0.clone();
+        joined.set_path(&format!("{}/{path}", self.0.path().trim_end_matches('/')));
+        joined
     }
 }
 
@@ -166,7 +168,7 @@ mod tests {
             ("http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1/models"),
             ("https://models.example", "https://models.example/models"),
         ] {
-            assert_eq!(base.parse::<BaseUrl>().unwrap().join("models"), models);
+            assert_eq!(base.parse::<BaseUrl>().unwrap().join("models").as_str(), models);
         }
     }
 

@@ -76,7 +76,7 @@ impl Author {
                 template: Template::new(id, document)?,
                 composer: Composer::new(Arc::clone(clock), limit, id),
             })),
-            Api::Chat => Self::Chat(Box::new(chat::Composer::new(id, document, limit))),
+            Api::Chat => Self::Chat(Box::new(chat::Composer::new(id, document, limit)?)),
         })
     }
 

@@ -4,11 +4,14 @@
 //! the bytes that SSE sends (D-4). JSON is written here, once; reading back is slicing. An entry that was appended is one event;
 //! what stands for many is of `compact/`.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
 use serde::Serialize;
 use tidemark_store::Seq;
 
 use crate::error::Error;
+use crate::json::Node;
 
 /// The types of events that the gateway writes or understands.
 pub(super) mod kind {
@@ -91,6 +94,27 @@ pub(super) fn decode(payload: &Bytes) -> Option<(&str, Bytes)> {
     Some((kind, payload.slice(1 + length..)))
 }
 
+/// What all deltas of one place say besides their number and their text: written once, and copied into each of them.
+#[derive(Debug)]
+pub(super) struct Mold {
+    kind: &'static str,
+    /// As JSON members.
+    place: String,
+}
+
+impl Mold {
+    /// The mold of events of this type; `place` has fields, and comes between the number and the delta.
+    ///
+    /// # Errors
+    /// `internal` if it is no object.
+    pub(super) fn new<T: Serialize>(kind: &'static str, place: &T) -> Result<Self, Error> {
+        let object = serde_json::to_string(place).map_err(Error::internal)?;
+        let members = object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        let place = members.ok_or_else(|| Error::internal("a place is no object"))?.to_owned();
+        Ok(Self { kind, place })
+    }
+}
+
 /// Events on their way into the log, numbered in the order they were pushed.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -158,6 +182,29 @@ impl Outbox {
         Ok(())
     }
 
+    /// Writes the next delta of a place, as [`Self::push`] would; absent `logprobs` are left out.
+    pub(super) fn push_delta(
+        &mut self,
+        mold: &Mold,
+        delta: &str,
+        logprobs: Option<&[Node]>,
+    ) -> Result<(), Error> {
+        let Mold { kind, place } = mold;
+        let (out, seq) = (&mut self.draft, self.next);
+        out.clear();
+        out.push(u8::try_from(kind.len()).map_err(Error::internal)?);
+        write!(out, r#"{kind}{{"type":"{kind}","sequence_number":{seq},{place},"delta":"#)
+            .map_err(Error::internal)?;
+        serde_json::to_writer(&mut *out, delta).map_err(Error::internal)?;
+        if let Some(logprobs) = logprobs {
+            out.extend_from_slice(br#","logprobs":"#);
+            serde_json::to_writer(&mut *out, logprobs).map_err(Error::internal)?;
+        }
+        out.push(b'}');
+        self.add_draft();
+        Ok(())
+    }
+
     fn add_draft(&mut self) {
         self.payloads.push(Bytes::copy_from_slice(&self.draft));
         self.bytes = self.bytes.saturating_add(self.draft.len());
@@ -219,6 +266,34 @@ mod tests {
             r#"{"type":"response.output_text.delta","sequence_number":7,"delta":"a\nb","logprobs":[]}"#;
         assert_eq!(data, line);
         assert_eq!(data.as_ptr(), payload[1 + found.len()..].as_ptr(), "a slice of the entry");
+    }
+
+    #[test]
+    fn a_delta_from_a_mold_is_as_it_would_be_without() {
+        #[derive(Serialize)]
+        struct Place<'a> {
+            item_id: &'a str,
+            output_index: usize,
+        }
+        #[derive(Serialize)]
+        struct Delta<'a> {
+            #[serde(flatten)]
+            place: Place<'a>,
+            delta: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            logprobs: Option<&'a [Node]>,
+        }
+        let place = || Place { item_id: "m\"1", output_index: 3 };
+        let mold = Mold::new(kind::TEXT_DELTA, &place()).unwrap();
+        let token = [Node::parse(r#"{"token":"a","logprob":-0.50}"#).unwrap()];
+        for (delta, logprobs) in [("a\n\"ß", None), ("", Some(&[][..])), ("a", Some(&token[..]))] {
+            let mut outbox = Outbox::new(Seq::new(7));
+            outbox.push_delta(&mold, delta, logprobs).unwrap();
+            outbox.push(kind::TEXT_DELTA, &Delta { place: place(), delta, logprobs }).unwrap();
+            let [molded, whole] = outbox.take().try_into().unwrap();
+            let text = |payload: Bytes| String::from_utf8(payload.to_vec()).unwrap();
+            assert_eq!(text(molded).replace(":7,", ":8,"), text(whole));
+        }
     }
 
     #[test]

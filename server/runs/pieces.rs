@@ -10,7 +10,7 @@ use crate::backends::{Step, Text};
 use crate::error::Error;
 use crate::json::{Node, escaped_len};
 use crate::runs::compose::{Draft, Extent, ITEM_BYTES, Stop, breach, misplaced};
-use crate::runs::event::{Outbox, kind};
+use crate::runs::event::{Mold, Outbox, kind};
 use crate::runs::item::{Item, PartKind, Status};
 use crate::runs::output::Parts;
 
@@ -32,6 +32,7 @@ struct OpenPart {
     output_index: usize,
     content_index: usize,
     kind: PartKind,
+    deltas: Mold,
 }
 
 #[derive(Debug)]
@@ -60,15 +61,6 @@ struct PartBody<'a> {
     #[serde(flatten)]
     place: Place<'a>,
     part: &'a Node,
-}
-
-#[derive(Serialize)]
-struct Delta<'a> {
-    #[serde(flatten)]
-    place: Place<'a>,
-    delta: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<&'a [Node]>,
 }
 
 #[derive(Serialize)]
@@ -107,6 +99,17 @@ struct ArgumentsDone<'a> {
 }
 
 impl OpenPart {
+    fn new(id: String, output_index: usize, content_index: usize, kind: PartKind) -> Result<Self, Error> {
+        let deltas = match kind {
+            PartKind::Text => kind::TEXT_DELTA,
+            PartKind::Refusal => kind::REFUSAL_DELTA,
+            PartKind::Reasoning => kind::REASONING_DELTA,
+            PartKind::Summary => kind::SUMMARY_DELTA,
+        };
+        let deltas = Mold::new(deltas, &Place { item_id: &id, output_index, content_index })?;
+        Ok(Self { id, output_index, content_index, kind, deltas })
+    }
+
     fn place(&self) -> Place<'_> {
         Place { item_id: &self.id, output_index: self.output_index, content_index: self.content_index }
     }
@@ -158,14 +161,8 @@ impl Pieces {
         }
         draft.grow(escaped_len(&text) + logprobs.iter().map(Node::json_len).sum::<usize>())?;
         let open = self.open(kind, draft, outbox)?;
-        let (event, carries_logprobs) = match kind {
-            PartKind::Text => (kind::TEXT_DELTA, true),
-            PartKind::Refusal => (kind::REFUSAL_DELTA, false),
-            PartKind::Reasoning => (kind::REASONING_DELTA, false),
-            PartKind::Summary => (kind::SUMMARY_DELTA, false),
-        };
-        let of_text = carries_logprobs.then_some(logprobs.as_slice());
-        outbox.push(event, &Delta { place: open.place(), delta: &text, logprobs: of_text })?;
+        let of_text = (kind == PartKind::Text).then_some(logprobs.as_slice());
+        outbox.push_delta(&open.deltas, &text, of_text)?;
         let part = draft.output.part(open.output_index, open.content_index, kind)?.ok_or_else(misplaced)?;
         let all = part.get(kind.member()).and_then(|all| all.string()).ok_or_else(misplaced)?;
         all.push_str(&text);
@@ -197,7 +194,8 @@ impl Pieces {
             Some(open) if open.kind != PartKind::Reasoning && kind != PartKind::Reasoning => {
                 draft.grow(ITEM_BYTES)?;
                 close_part(&open, draft, outbox)?;
-                add_part(OpenPart { content_index: open.content_index + 1, kind, ..open }, draft, outbox)?
+                let next = OpenPart::new(open.id, open.output_index, open.content_index + 1, kind)?;
+                add_part(next, draft, outbox)?
             }
             other => {
                 self.part = other;
@@ -205,7 +203,7 @@ impl Pieces {
                 self.close_item(Status::Completed, draft, outbox)?;
                 let (id, output_index) =
                     (open_item(kind, draft, outbox)?, draft.output.len().saturating_sub(1));
-                add_part(OpenPart { id, output_index, content_index: 0, kind }, draft, outbox)?
+                add_part(OpenPart::new(id, output_index, 0, kind)?, draft, outbox)?
             }
         };
         Ok(self.part.insert(open))

@@ -151,7 +151,11 @@ impl Reader {
             {
                 return Ok(Some(heartbeat));
             }
-            let read = self.shared.store.read(self.id.log(), self.position.after, ReadLimit::default()).await;
+            let (after, limit) = (self.position.after, ReadLimit::default());
+            let read = match self.tail.recent(after, limit) {
+                Some(batch) => Ok(batch),
+                None => self.shared.store.read(self.id.log(), after, limit).await,
+            };
             let (batch, events) = match read.and_then(|batch| Ok((self.events(&batch)?, batch))) {
                 Ok((events, batch)) => (batch, events),
                 Err(ReadError::Lost(lost)) => {

@@ -165,7 +165,7 @@ impl Server {
         let mut http = Builder::new(streams);
         bound(&mut http, bounds);
         let pace = Pace { patience: bounds.header_timeout, slow: meters.slow_bodies.clone() };
-        let app = app.layer(map_response(stall::watch)).layer(from_fn_with_state(pace, intake::bound));
+        let app = app.layer((from_fn_with_state(pace, intake::bound), map_response(stall::watch)));
         Self {
             http1: http.clone().http1_only(),
             http,

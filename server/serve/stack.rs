@@ -66,34 +66,37 @@ pub fn app(grpc: Routes, rest: Router, open: Router, gate: &Gate, options: &Opti
     let grpc = grpc.route_layer(from_fn(name_faults)).route_layer(GrpcWebLayer::new());
     let grpc = grpc.route_layer(from_fn(grpc_alone));
     let routes = grpc.merge(rest).layer(from_fn(unknown_method));
-    let admitted = routes
-        .layer(from_fn(identity::authorize))
-        .layer(from_fn_with_state(gate.clone(), quota::limit))
-        .layer(from_fn_with_state(gate.clone(), identity::identify));
+    let admitted = routes.layer((
+        from_fn_with_state(gate.clone(), identity::identify),
+        from_fn_with_state(gate.clone(), quota::limit),
+        from_fn(identity::authorize),
+    ));
     outer(admitted.merge(open), options)
 }
 
 /// Everything that the port of a bridge serves whose gateway is elsewhere. Its callers have no principal here: the gateway finds
 /// out who they are, and hears from here where they are.
 pub fn rest(rest: Router, options: &Options) -> Router {
-    outer(rest.layer(from_fn(unknown_method)).layer(from_fn(forwarded::announce)), options)
+    outer(rest.layer((from_fn(forwarded::announce), from_fn(unknown_method))), options)
 }
 
-/// The layers before it is known who is calling, over the pages for which nobody need know it as well.
+/// The layers before it is known who is calling, over the pages for which nobody need know it as well. Layers that are added
+/// together cost a call less than one after the other.
 fn outer(routes: Router, options: &Options) -> Router {
     let routes = openapi::page().merge(routes);
-    let routes = routes.layer(from_fn(query_ticket::take)).layer(from_fn(panics::contain));
+    let routes = routes.layer((from_fn(panics::contain), from_fn(query_ticket::take)));
     let routes = with_cors(routes, &options.origins);
     let guarded = match &options.visitors {
         Some(visitors) => routes.layer(from_fn_with_state(visitors.clone(), guard)),
         None => routes,
     };
-    guarded
-        .layer(from_fn_with_state(options.record.clone(), completion::log))
-        .layer(from_fn_with_state(options.proxies.clone(), forwarded::resolve))
-        .layer(map_response(headers::protect))
-        .layer(from_fn_with_state(options.resource_metadata.clone(), headers::point))
-        .layer(from_fn_with_state(options.request_ids.clone(), assign))
+    guarded.layer((
+        from_fn_with_state(options.request_ids.clone(), assign),
+        from_fn_with_state(options.resource_metadata.clone(), headers::point),
+        map_response(headers::protect),
+        from_fn_with_state(options.proxies.clone(), forwarded::resolve),
+        from_fn_with_state(options.record.clone(), completion::log),
+    ))
 }
 
 /// Lets pages of these origins call. Without any there is no layer at all: it would send its headers all the same.

@@ -358,7 +358,7 @@ impl Grants {
         let Renewal { id, next, scopes, epoch, until: key_until } = renewal;
         let now = self.directory.0.clock.now();
         let end = UnixMillis(now.0.saturating_add(millis(self.rules.access_ttl)));
-        let end = key_until.into_iter().copied().chain([end, until]).min().unwrap_or(end);
+        let end = key_until.iter().copied().chain([end, until]).min().unwrap_or(end);
         let (iat, exp) = (now.0 / 1000, end.0 / 1000);
         let ring = self.directory.keys_for_signing(self.rules.rotate_after).await?;
         let key = ring.keys().first().ok_or_else(|| Error::internal("there is no key to sign with"))?;

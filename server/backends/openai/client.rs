@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use reqwest::{RequestBuilder, Response, redirect};
+use reqwest::{RequestBuilder, Response, Url, redirect};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
@@ -46,8 +46,8 @@ const EVENT_STREAM: &str = "text/event-stream";
 pub struct Client {
     http: reqwest::Client,
     dialect: Dialect,
-    generations: String,
-    models: String,
+    generations: Url,
+    models: Url,
     authorization: Option<HeaderValue>,
     first_byte: Duration,
     idle: Duration,
@@ -148,7 +148,7 @@ impl Client {
     }
 
     async fn list(&self) -> Result<Bytes, Error> {
-        let mut response = self.send(self.http.get(&self.models)).await?;
+        let mut response = self.send(self.http.get(self.models.clone())).await?;
         let mut list = Vec::new();
         while let Some(bytes) = response.chunk().await.map_err(|error| self.failures.connection(error))? {
             if list.len() + bytes.len() > MAX_LIST {
@@ -191,7 +191,7 @@ impl Backend for Client {
 
     async fn generate(&self, generation: Arc<Generation>) -> Result<Steps, Error> {
         let began = Instant::now();
-        let request = self.http.post(&self.generations).header(CONTENT_TYPE, "application/json");
+        let request = self.http.post(self.generations.clone()).header(CONTENT_TYPE, "application/json");
         let request = request.header(ACCEPT, EVENT_STREAM).body(self.body(&generation)?);
         let (api, choices) = (generation.api, generation.choices());
         // The conversation is in the request now; it need not be held for as long as the server thinks.

@@ -30,18 +30,21 @@ pub(in crate::runs) struct Composer {
 }
 
 /// A choice of a chunk that the gateway makes of a piece.
-#[derive(Serialize)]
-struct Choice<'a> {
-    index: u64,
-    delta: &'a Node,
-    logprobs: Option<Logprobs<'a>>,
-    finish_reason: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct Logprobs<'a> {
-    content: &'a [Node],
-    refusal: Option<()>,
+fn choice(index: Node, delta: Node, tokens: Option<Vec<Node>>, finish_reason: Option<&str>) -> Node {
+    let mut choice = Node::object();
+    choice.set("index", index);
+    choice.set("delta", delta);
+    choice.set(
+        "logprobs",
+        tokens.map_or_else(Node::null, |tokens| {
+            let mut logprobs = Node::object();
+            logprobs.set("content", Node::list(tokens));
+            logprobs.set("refusal", Node::null());
+            logprobs
+        }),
+    );
+    choice.set("finish_reason", finish_reason.map_or_else(Node::null, Node::text));
+    choice
 }
 
 #[derive(Serialize)]
@@ -63,14 +66,12 @@ struct Function<'a> {
 
 impl Composer {
     /// Without output. `limit` is in bytes of JSON text.
-    pub(in crate::runs) fn new(id: ResponseId, document: &Document, limit: usize) -> Self {
-        Self {
-            template: Template::new(id, document),
-            answer: Answer::default(),
-            limit,
-            size: 0,
-            finish: None,
-        }
+    ///
+    /// # Errors
+    /// `internal` if the request was not checked.
+    pub(in crate::runs) fn new(id: ResponseId, document: &Document, limit: usize) -> Result<Self, Error> {
+        let template = Template::new(id, document)?;
+        Ok(Self { template, answer: Answer::default(), limit, size: 0, finish: None })
     }
 
     /// Goes on from an answer that was read back from a log.
@@ -134,7 +135,7 @@ impl Composer {
             Ending::Failed(_) | Ending::Cancelled(_) => return Ok(()),
         }
         let Some(usage) = self.answer.usage() else { return Ok(()) };
-        let mut chunk = self.frame(Node::list(Vec::new()))?;
+        let mut chunk = self.frame(Vec::new());
         chunk.set("usage", usage.clone());
         outbox.push_plain(kind::CHAT_USAGE, &chunk)
     }
@@ -149,7 +150,10 @@ impl Composer {
         match self.finish {
             // What was used is told at the end, to those who want to know.
             _ if is_empty && counts => Ok(()),
-            None => self.put(chunk, outbox),
+            None => {
+                self.template.stamp(&mut chunk);
+                self.put(chunk, outbox)
+            }
             Some(_) => Err(went_on()),
         }
     }
@@ -175,8 +179,8 @@ impl Composer {
         };
         let mut delta = self.delta();
         delta.set(member, value);
-        let logprobs = (!logprobs.is_empty()).then_some(Logprobs { content: &logprobs, refusal: None });
-        let chunk = self.of_choice(&Choice { index: 0, delta: &delta, logprobs, finish_reason: None })?;
+        let tokens = (!logprobs.is_empty()).then_some(logprobs);
+        let chunk = self.frame(vec![choice(Node::of(&0)?, delta, tokens, None)]);
         self.put(chunk, outbox)
     }
 
@@ -189,15 +193,11 @@ impl Composer {
         delta
     }
 
-    fn of_choice(&self, choice: &Choice<'_>) -> Result<Node, Error> {
-        self.frame(Node::list(vec![Node::of(choice)?]))
-    }
-
-    fn frame(&self, choices: Node) -> Result<Node, Error> {
+    fn frame(&self, choices: Vec<Node>) -> Node {
         let mut chunk = Node::object();
-        self.template.stamp(&mut chunk)?;
-        chunk.set("choices", choices);
-        Ok(chunk)
+        self.template.stamp(&mut chunk);
+        chunk.set("choices", Node::list(choices));
+        chunk
     }
 
     /// Writes a chunk that is within the limit.
@@ -207,7 +207,6 @@ impl Composer {
             return Err(Stop::Limit);
         }
         self.size = size;
-        self.template.stamp(&mut chunk)?;
         self.introduce(&mut chunk);
         self.write(chunk, outbox)
     }
@@ -239,9 +238,8 @@ impl Composer {
         let open = if self.answer.is_empty() { vec![(0, false)] } else { self.answer.open() };
         for (index, called) in open {
             let whole = if called { "tool_calls" } else { "stop" };
-            let delta = self.delta();
-            let finish_reason = Some(reason.unwrap_or(whole));
-            let chunk = self.of_choice(&Choice { index, delta: &delta, logprobs: None, finish_reason })?;
+            let ended = choice(Node::of(&index)?, self.delta(), None, Some(reason.unwrap_or(whole)));
+            let chunk = self.frame(vec![ended]);
             self.write(chunk, outbox).map_err(|_| misplaced())?;
         }
         Ok(())
@@ -303,7 +301,7 @@ mod tests {
 
     fn composer(limit: usize) -> (Composer, Outbox) {
         let document = Document { api: Api::Chat, store: false, ..document() };
-        (Composer::new(ResponseId::from_bytes([1; 16]), &document, limit), Outbox::new(Seq::FIRST))
+        (Composer::new(ResponseId::from_bytes([1; 16]), &document, limit).unwrap(), Outbox::new(Seq::FIRST))
     }
 
     fn taken(outbox: &mut Outbox) -> Vec<(String, Value)> {

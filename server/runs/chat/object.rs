@@ -19,6 +19,8 @@ use crate::runs::id::ResponseId;
 /// The part of a chat that never changes.
 #[derive(Debug)]
 pub(super) struct Template {
+    /// What each chunk says of the chat, by name.
+    stamp: [(&'static str, Node); 4],
     id: String,
     created: u64,
     model: String,
@@ -28,26 +30,32 @@ pub(super) struct Template {
 
 impl Template {
     /// The template of a stored request.
-    pub(super) fn new(id: ResponseId, document: &Document) -> Self {
-        Self {
-            id: id.in_words_of(Api::Chat),
+    ///
+    /// # Errors
+    /// `internal` if it cannot be written.
+    pub(super) fn new(id: ResponseId, document: &Document) -> Result<Self, Error> {
+        let id = id.in_words_of(Api::Chat);
+        let stamp = [
+            ("id", Node::of(&id)?),
+            ("object", Node::of("chat.completion.chunk")?),
+            ("created", Node::of(&document.created_at)?),
+            ("model", Node::of(&document.model)?),
+        ];
+        Ok(Self {
+            stamp,
+            id,
             created: document.created_at,
             model: document.model.clone(),
             store: document.store,
             metadata: document.metadata.clone(),
-        }
+        })
     }
 
     /// Makes a chunk one of ours. Members keep their places.
-    ///
-    /// # Errors
-    /// `internal` if it cannot be written.
-    pub(super) fn stamp(&self, chunk: &mut Node) -> Result<(), Error> {
-        chunk.set("id", Node::text(&*self.id));
-        chunk.set("object", Node::text("chat.completion.chunk"));
-        chunk.set("created", Node::of(&self.created)?);
-        chunk.set("model", Node::text(&*self.model));
-        Ok(())
+    pub(super) fn stamp(&self, chunk: &mut Node) {
+        for (name, value) in &self.stamp {
+            chunk.set(name, value.clone());
+        }
     }
 
     /// The object with this answer.

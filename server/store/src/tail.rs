@@ -1,22 +1,40 @@
 //! Following a log.
 
-use std::any::Any;
 use std::fmt;
 
 use tokio::sync::watch;
 
+use crate::api::{Batch, ReadLimit};
 use crate::types::{Frontier, Seq};
+
+/// What a store holds of a log for as long as somebody follows it.
+pub trait Held: Send + Sync {
+    /// The entries after a position, if they are at hand; `None` says to ask [`Store::read`](crate::Store::read).
+    fn recent(&self, after: Option<Seq>, limit: ReadLimit) -> Option<Batch>;
+}
+
+/// Nothing is ever at hand.
+impl Held for () {
+    fn recent(&self, _: Option<Seq>, _: ReadLimit) -> Option<Batch> {
+        None
+    }
+}
 
 /// Follows the frontier of one log. While it lives, the log stays cheap to read.
 pub struct Tail {
     frontier: watch::Receiver<Frontier>,
-    _pin: Box<dyn Any + Send + Sync>,
+    log: Box<dyn Held>,
 }
 
 impl Tail {
-    /// A tail that follows `frontier` and keeps `pin` alive.
-    pub fn new(frontier: watch::Receiver<Frontier>, pin: Box<dyn Any + Send + Sync>) -> Self {
-        Self { frontier, _pin: pin }
+    /// A tail that follows `frontier` and holds `log`.
+    pub fn new(frontier: watch::Receiver<Frontier>, log: Box<dyn Held>) -> Self {
+        Self { frontier, log }
+    }
+
+    /// The entries after a position, as [`Store::read`](crate::Store::read) would give them, if that needs no waiting.
+    pub fn recent(&self, after: Option<Seq>, limit: ReadLimit) -> Option<Batch> {
+        self.log.recent(after, limit)
     }
 
     /// How far the log has come.

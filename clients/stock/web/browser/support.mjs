@@ -33,7 +33,7 @@ const PACKAGES = ["@bufbuild/protobuf", "@connectrpc/connect", "@connectrpc/conn
 /** Starts a browser. */
 export const launch = () => chromium.launch({ executablePath: BROWSER, args: FLAGS });
 
-/** A web site on a port of its own, which is an origin of its own: the files of `clients/web`, and `/empty.html`. */
+/** A web site on a port of its own, which is an origin of its own: the files of `clients/stock/web`, and `/empty.html`. */
 export class Site {
   #server;
 

@@ -2,7 +2,7 @@
 //
 // What it has of an answer lies in `sessionStorage`, so that a reload goes on after the last event instead of from the start.
 // With `?response=…&ticket=…` it reads a response that somebody else began, such as the page's own server, and holds no key.
-// Served from any folder: `python3 -m http.server 8000 -d clients/web/demo`, with `cors.origins = ["http://localhost:8000"]`.
+// Served from any folder: `python3 -m http.server 8000 -d clients/stock/web/demo`, with `cors.origins = ["http://localhost:8000"]`.
 
 const KEPT = "tidemark-demo";
 

@@ -50,7 +50,7 @@ const GROWING: usize = 11;
 /// And how many others.
 const OTHERS: usize = 3;
 
-fn choice(index: u64, delta: Value, logprobs: Value) -> Value {
+fn choice(index: u64, delta: &Value, logprobs: &Value) -> Value {
     json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null})
 }
 
@@ -65,17 +65,17 @@ fn chunk((of, text, probs): &Piece) -> Value {
     } else {
         Value::Null
     };
-    let one = |index, delta| json!([choice(index, delta, Value::Null)]);
+    let one = |index, delta: Value| json!([choice(index, &delta, &Value::Null)]);
     let choices = match of {
-        0 => json!([choice(0, json!({ "content": text }), tokens)]),
-        1 => json!([choice(1, json!({ "content": text }), tokens)]),
+        0 => json!([choice(0, &json!({ "content": text }), &tokens)]),
+        1 => json!([choice(1, &json!({ "content": text }), &tokens)]),
         2 => one(0, json!({"content": null, "reasoning_content": text})),
         3 => one(0, call(0, text)),
         4 => one(0, call(1, text)),
         5 => one(1, json!({ "refusal": text })),
         6 => json!([
-            choice(0, json!({ "content": text }), tokens),
-            choice(1, json!({"content": format!("{text}!")}), Value::Null)
+            choice(0, &json!({ "content": text }), &tokens),
+            choice(1, &json!({"content": format!("{text}!")}), &Value::Null)
         ]),
         7 => one(0, json!({"role": "assistant", "content": text})),
         8 => {

@@ -67,6 +67,20 @@ impl File {
         self.inner.sync_data()
     }
 
+    /// Makes the file durable with all that is known of it, its length after a cut too.
+    pub(crate) fn sync_all(&self) -> io::Result<()> {
+        #[cfg(test)]
+        faults::before(Op::Sync, &self.path)?;
+        self.inner.sync_all()
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn length(&self) -> io::Result<u64> {
+        #[cfg(test)]
+        faults::before(Op::Read, &self.path)?;
+        Ok(self.inner.metadata()?.len())
+    }
+
     pub(crate) fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
         #[cfg(test)]
         faults::before(Op::Read, &self.path)?;

@@ -17,14 +17,21 @@ use crate::api::{Caps, Entry};
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq};
 
-/// The most bytes of payload and bookkeeping that the tail of one log holds in memory (D-39).
-pub(crate) const MAX_TAIL_BYTES: usize = 16 << 10;
+/// The most bytes of payload and bookkeeping that the tail of one log holds in memory while there is room (D-39, ADR 0007): more
+/// than three batches of a backend that is faster than its readers, who would else find the end of a batch on the disk.
+const MAX_TAIL_BYTES: usize = 64 << 10;
+
+/// There is room as long as all tails together hold no more than this, in bytes.
+const ROOMY_TAILS_BYTES: usize = 32 << 20;
+
+/// The most bytes that the tail of one log holds when there is none: with these, ten thousand live logs fit.
+const MAX_CRAMPED_TAIL_BYTES: usize = 16 << 10;
 
 /// What one entry of a tail costs besides its payload, in bytes.
 const TAIL_ENTRY_OVERHEAD: usize = 64;
 
 /// The most bytes that all tails together hold in memory.
-pub(crate) const MAX_TAILS_BYTES: usize = 192 << 20;
+const MAX_TAILS_BYTES: usize = 192 << 20;
 
 /// What a frame costs on the disk besides payloads, in bytes, about.
 const FRAME_OVERHEAD_BYTES: u64 = 48;
@@ -221,7 +228,8 @@ impl TailBuffer {
         self.bytes += cost;
         let mut total = pool.fetch_add(cost, Ordering::Relaxed) + cost;
         self.entries.push_back(Entry { first: seq, seq, payload });
-        while self.bytes > MAX_TAIL_BYTES || (total > MAX_TAILS_BYTES && !self.entries.is_empty()) {
+        let most = if total <= ROOMY_TAILS_BYTES { MAX_TAIL_BYTES } else { MAX_CRAMPED_TAIL_BYTES };
+        while self.bytes > most || (total > MAX_TAILS_BYTES && !self.entries.is_empty()) {
             let Some(entry) = self.entries.pop_front() else { break };
             let cost = entry.payload.len() + TAIL_ENTRY_OVERHEAD;
             self.bytes -= cost;
@@ -408,7 +416,8 @@ mod tests {
             tail.push(&pool, Seq::new(seq), bytes(200));
             assert!(pool.load(Ordering::Relaxed) <= MAX_TAIL_BYTES);
         }
-        assert!(tail.from(Seq::new(900)).is_none());
+        assert!(tail.from(Seq::new(700)).is_none());
+        assert!(tail.from(Seq::new(800)).is_some());
         let newest: Vec<u64> = tail.from(Seq::new(998)).unwrap().map(|entry| entry.seq.get()).collect();
         assert_eq!(newest, [998, 999]);
         assert_eq!(tail.from(Seq::new(1000)).unwrap().count(), 0);
@@ -417,6 +426,21 @@ mod tests {
         tail.push(&pool, Seq::new(1000), bytes(MAX_TAIL_BYTES));
         assert!(tail.from(Seq::new(1000)).is_none(), "an entry above the bound is read from disk");
         assert_eq!(pool.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn ten_thousand_tails_fit_whatever_the_first_ones_hold() {
+        let pool = AtomicUsize::new(0);
+        let mut tails: Vec<TailBuffer> = (0..10_000).map(|_| TailBuffer::default()).collect();
+        for tail in &mut tails {
+            for seq in 0..300 {
+                tail.push(&pool, Seq::new(seq), Bytes::from_static(&[0; 200]));
+            }
+            assert!(tail.bytes > MAX_CRAMPED_TAIL_BYTES * 9 / 10, "its readers find something");
+        }
+        let most = |tail: &TailBuffer| tail.bytes <= MAX_CRAMPED_TAIL_BYTES;
+        assert!(!most(&tails[0]) && most(&tails[9_999]));
+        assert!(pool.load(Ordering::Relaxed) <= MAX_TAILS_BYTES);
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod keys;
 mod log;
 mod newest;
 mod open;
+mod pace;
 mod read;
 mod replay;
 mod reply;
@@ -44,6 +45,7 @@ mod stub;
 mod submit;
 mod sync;
 mod threads;
+mod tip;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::blob::Blobs;
 use super::change::{Change, Durability, KIND_OPEN};
-use super::disk::{self, File};
+use super::disk;
 use super::frame::{self, Lsn};
 use super::index::Index;
 use super::keys::Covered;
@@ -18,6 +18,7 @@ use super::replay::{Replay, from_covered};
 use super::segment::{self, Found, Scan, Segments};
 use super::shared::Shared;
 use super::space::Space;
+use super::tip::Tip;
 use super::writer::Writer;
 use super::{OpenError, Options};
 
@@ -270,19 +271,23 @@ fn newest_opening(segments: &Segments, found: &[Found], known: Covered) -> Resul
 /// Writes down that a new epoch begins, and makes the writer that goes on from there.
 fn begin_epoch(shared: Arc<Shared>, end: Lsn) -> Result<Unlocked, OpenError> {
     let dir = shared.segments.dir().to_owned();
-    let opened = || -> io::Result<(Lsn, Arc<File>, Lsn)> {
+    let opened = || -> io::Result<Tip> {
         let (base, file) = shared.segments.file_of(end)?;
         let end = Lsn(end.0.max(base.0.saturating_add(segment::HEADER_BYTES)));
+        let mut tip = Tip::new(file, base, end, shared.options.segment_bytes)?;
         let change = Change::Open { epoch: shared.epoch, durability: shared.options.durability };
         let mut bytes = Vec::new();
         let begun = frame::begin(&mut bytes);
         change.put(&mut bytes);
         let _ = frame::finish(&mut bytes, begun, change.kind(), end, end);
-        file.write_all_at(&bytes, end.since(base))?;
-        file.sync_data()?;
-        Ok((base, file, end.plus(bytes.len())))
+        let sync = shared.options.durability == Durability::Sync;
+        tip.write(&mut bytes, sync)?;
+        if !sync {
+            tip.seal()?;
+        }
+        Ok(tip)
     };
-    let (base, file, end) = opened().map_err(OpenError::io("write to the log in", &dir))?;
-    let writer = Writer::new(Arc::clone(&shared), file, base, end);
+    let tip = opened().map_err(OpenError::io("write to the log in", &dir))?;
+    let writer = Writer::new(Arc::clone(&shared), tip);
     Ok(Unlocked { shared, writer })
 }

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use super::change::{Change, Origin, Payload};
 use super::frame::Lsn;
 use super::index::IndexError;
-use super::log::{Extent, Log, Stored};
+use super::log::{Extent, Log, Pin, Stored};
 use super::segment::Segments;
 use super::shared::Shared;
 use crate::api::{Batch, Entry, ReadError, ReadLimit};
+use crate::tail::Held;
 use crate::types::{LogId, Seq};
 
 /// What a look into memory gave.
@@ -39,6 +40,16 @@ pub(crate) fn look(log: &Log, after: Option<Seq>, limit: ReadLimit) -> Result<Lo
         Ok(Looked::OnDisk(stored.clone()))
     } else {
         Ok(Looked::Found(Batch { entries, frontier }))
+    }
+}
+
+impl Held for Pin {
+    fn recent(&self, after: Option<Seq>, limit: ReadLimit) -> Option<Batch> {
+        match look(self, after, limit) {
+            Ok(Looked::Found(batch)) => Some(batch),
+            // Who asks for it will be told what is wrong.
+            Ok(Looked::OnDisk(_)) | Err(_) => None,
+        }
     }
 }
 

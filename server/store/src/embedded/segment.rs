@@ -3,8 +3,9 @@
 //! It owns their names, headers and order, and reading frames back by position. It must never know what a frame says.
 //!
 //! A file is named after the LSN of its first byte, in 20 digits. It begins with 32 bytes: `TIDEMARK`, the version of the format,
-//! the LSN again, and a CRC32C over these. Frames follow without gaps. Where segments have left the disk a [`stub`] stands for
-//! them, but for the oldest ones: so that a file that is missing is found out.
+//! the LSN again, and a CRC32C over these. Frames follow without gaps; the newest one may go on with zeros ([`tip`](super::tip)).
+//! Where segments have left the disk a [`stub`] stands for them, but for the oldest ones: so that a file that is missing is found
+//! out.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -140,7 +141,24 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<Found>, OpenError> {
             _ => found.push(segment),
         }
     }
+    if let Some(newest) = found.last_mut().filter(|newest| !newest.is_stub) {
+        newest.end = end_of_newest(&dir.join(file_name(newest.base)), *newest)?;
+    }
     Ok(found)
+}
+
+/// Where the newest segment ends: before the zeros that follow its frames if it was not closed.
+fn end_of_newest(path: &Path, newest: Found) -> Result<Lsn, OpenError> {
+    let mut last = [0];
+    let read = File::open(path)
+        .and_then(|file| file.read_exact_at(&mut last, newest.end.since(newest.base).saturating_sub(1)));
+    read.map_err(OpenError::io("read", path))?;
+    if last != [0] {
+        return Ok(newest.end);
+    }
+    let mut scan = Scan::of(path, newest.base, newest.base)?;
+    scan.by_ref().for_each(drop);
+    Ok(Lsn(scan.reached().0.saturating_add(scan.rest())))
 }
 
 /// The files that are named like segments, with their lengths, in order. What was not finished is removed.
@@ -348,9 +366,12 @@ pub(crate) struct Scan {
 impl Scan {
     /// Reads the segment that begins at `base` from `from` on, or as a whole if that lies before it.
     pub(crate) fn open(segments: &Segments, base: Lsn, from: Lsn) -> Result<Self, OpenError> {
-        let path = segments.path(base);
+        Self::of(&segments.path(base), base, from)
+    }
+
+    fn of(path: &Path, base: Lsn, from: Lsn) -> Result<Self, OpenError> {
         let offset = from.since(base).max(HEADER_BYTES);
-        let rest = disk::read(&path, offset, u64::MAX).map_err(OpenError::io("read", &path))?.into();
+        let rest = disk::read(path, offset, u64::MAX).map_err(OpenError::io("read", path))?.into();
         Ok(Self { rest, reached: Lsn(base.0.saturating_add(offset)) })
     }
 
@@ -359,14 +380,14 @@ impl Scan {
         self.reached
     }
 
-    /// Whether there are bytes after the last good frame.
+    /// Whether there is anything after the last good frame but zeros, over which nothing was written yet ([`tip`](super::tip)).
     pub(crate) fn has_rest(&self) -> bool {
-        !self.rest.is_empty()
+        self.rest() > 0
     }
 
-    /// How many bytes there are after the last good frame.
+    /// How many bytes there are after the last good frame, without the zeros at the end.
     pub(crate) fn rest(&self) -> u64 {
-        self.rest.len() as u64
+        self.rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
     }
 
     /// Whether a good frame further on says that what lies here was durable: then it is damage, not a torn tail.

@@ -27,6 +27,10 @@ const MAX_INLINE_BATCH_BYTES: usize = 8 << 20;
 impl EmbeddedStore {
     /// Splits payloads into those for the log and those for blob files, and writes the latter.
     pub(super) async fn prepare(&self, id: LogId, payloads: Vec<Bytes>) -> Result<Vec<Payload>, WriteError> {
+        let bytes = payloads.iter().map(Bytes::len).fold(0, usize::saturating_add);
+        if bytes <= MAX_INLINE_BYTES {
+            return Ok(payloads.into_iter().map(Payload::Inline).collect());
+        }
         let mut inline = 0usize;
         let goes_out = |payload: &Bytes| {
             inline = inline.saturating_add(payload.len());

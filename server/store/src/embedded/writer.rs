@@ -1,8 +1,8 @@
 //! The writer: the one thread that changes logs and records.
 //!
 //! It takes every command that is pending, checks each against what the commands before it left, and writes them as one group:
-//! one `write`, one `fdatasync`, no timer (D-36). Only then are the changes shown and the commands answered, refusals included:
-//! a refusal may rest on a change that is not durable yet. It never reads the disk.
+//! one `write`, one `fdatasync` (D-36), as far apart as [`pace`](super::pace) says. Only then are the changes shown and the commands
+//! answered, refusals included: a refusal may rest on a change that is not durable yet. It never reads the disk.
 
 use std::io;
 use std::sync::Arc;
@@ -14,15 +14,16 @@ use tokio::sync::{mpsc, oneshot};
 use super::account::{Accounts, Hold};
 use super::backlog::Work;
 use super::change::{self, Change, Durability, Origin, Payload, Purge};
-use super::disk::File;
 use super::frame::{self, Lsn};
 use super::log::{Extent, Logs, OriginAt, Pin, Rewritten, Stored};
+use super::pace::Pace;
 use super::reply::Answer;
 pub(crate) use super::reply::Reply;
 use super::rewrite::PutSpans;
 use super::segment;
 use super::shared::{Cell, Chain, Seen, Shared};
 use super::standing::{End, Standing};
+use super::tip::Tip;
 use crate::api::{self, Appended, Version, WriteError};
 use crate::memory::check_append;
 use crate::types::{Head, Seq};
@@ -121,9 +122,8 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
-    file: Arc<File>,
-    base: Lsn,
-    end: Lsn,
+    tip: Tip,
+    pace: Pace,
     durable: Lsn,
     bytes: Vec<u8>,
     group: Vec<Staged>,
@@ -134,14 +134,14 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Continues the segment `file`, which begins at `base` and is durable up to `end`.
-    pub(crate) fn new(shared: Arc<Shared>, file: Arc<File>, base: Lsn, end: Lsn) -> Self {
+    /// Continues the log at `tip`, up to where it is durable.
+    pub(crate) fn new(shared: Arc<Shared>, tip: Tip) -> Self {
+        let (durable, durability) = (tip.end(), shared.options.durability);
         Self {
             shared,
-            file,
-            base,
-            end,
-            durable: end,
+            tip,
+            pace: Pace::of(durability),
+            durable,
             bytes: Vec::new(),
             group: Vec::new(),
             holds: Vec::new(),
@@ -156,6 +156,7 @@ impl Writer {
                 self.shared.poison(&format!("cannot begin a new segment: {error}"));
                 return;
             }
+            self.pace.begin();
             let mut closing = self.stage(first);
             while closing.is_none()
                 && self.bytes.len() < MAX_GROUP_BYTES
@@ -168,6 +169,7 @@ impl Writer {
                 self.shared.poison(&format!("cannot write to the log: {error}"));
                 return;
             }
+            self.pace.end(self.group.len(), !commands.is_empty());
             self.publish();
             if let Some(reply) = closing {
                 self.shared.set_closed();
@@ -176,19 +178,18 @@ impl Writer {
             }
             self.shared.backlog.wait_for_index();
         }
-        let _ = self.file.sync_data();
+        let _ = self.tip.seal();
     }
 
     fn roll_if_full(&mut self) -> io::Result<()> {
-        let is_full = self.end.since(self.base) >= self.shared.options.segment_bytes;
-        if !is_full && !std::mem::take(&mut self.rolls) {
+        if !self.tip.is_full() && !std::mem::take(&mut self.rolls) {
             return Ok(());
         }
-        self.file.sync_data()?;
-        self.base = self.end;
-        self.file = self.shared.segments.add(self.base)?;
-        self.end = Lsn(self.base.0.saturating_add(segment::HEADER_BYTES));
-        self.durable = self.end;
+        self.tip.seal()?;
+        let base = self.tip.end();
+        let (file, begin) = (self.shared.segments.add(base)?, base.plus(segment::HEADER_BYTES as usize));
+        self.tip = Tip::new(file, base, begin, self.shared.options.segment_bytes)?;
+        self.durable = self.tip.end();
         // Every segment says its epoch, so that none before it is needed to know that.
         let opened = Change::Open { epoch: self.shared.epoch, durability: self.shared.options.durability };
         let _ = self.write_frame(&opened);
@@ -205,7 +206,7 @@ impl Writer {
             Command::Purge { pins, reply } => self.stage_purge(pins, reply),
             Command::Record(put) => self.stage_record(put),
             Command::Roll { base } => {
-                self.rolls |= base == self.base;
+                self.rolls |= base == self.tip.base();
                 return None;
             }
             Command::Close { reply } => return Some(reply),
@@ -216,7 +217,7 @@ impl Writer {
 
     /// Where the next frame will lie.
     pub(crate) fn next_lsn(&self) -> Lsn {
-        self.end.plus(self.bytes.len())
+        self.tip.end().plus(self.bytes.len())
     }
 
     /// Adds a frame to the group; returns where it will lie.
@@ -375,15 +376,17 @@ impl Writer {
     /// Makes the group durable.
     fn commit(&mut self, closing: bool) -> io::Result<()> {
         if !self.bytes.is_empty() {
-            self.file.write_all_at(&self.bytes, self.end.since(self.base))?;
+            let sync = self.shared.options.durability == Durability::Sync;
+            self.tip.write(&mut self.bytes, sync)?;
+            self.bytes.shrink_to(MAX_GROUP_BYTES);
+            if sync {
+                self.durable = self.tip.end();
+            }
         }
-        if (self.shared.options.durability == Durability::Sync && !self.bytes.is_empty()) || closing {
-            self.file.sync_data()?;
-            self.durable = self.end.plus(self.bytes.len());
+        if closing {
+            self.tip.seal()?;
+            self.durable = self.tip.end();
         }
-        self.end = self.end.plus(self.bytes.len());
-        self.bytes.clear();
-        self.bytes.shrink_to(MAX_GROUP_BYTES);
         Ok(())
     }
 
@@ -419,7 +422,7 @@ impl Writer {
             }
         }
         self.holds.clear();
-        self.shared.backlog.add(work, self.end);
+        self.shared.backlog.add(work, self.tip.end());
         for answer in answers {
             answer.send();
         }

@@ -238,14 +238,16 @@ class DeleteResponse(_message.Message):
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "api")
+    __slots__ = ("page_size", "page_token", "api", "after")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     API_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     api: Api
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., api: _Optional[_Union[Api, str]] = ...) -> None: ...
+    after: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., api: _Optional[_Union[Api, str]] = ..., after: _Optional[str] = ...) -> None: ...
 
 class ListResponse(_message.Message):
     __slots__ = ("responses", "next_page_token", "page_size")
@@ -258,16 +260,18 @@ class ListResponse(_message.Message):
     def __init__(self, responses: _Optional[_Iterable[_Union[Response, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., page_size: _Optional[int] = ...) -> None: ...
 
 class ListInputItemsRequest(_message.Message):
-    __slots__ = ("id", "page_size", "order", "after")
+    __slots__ = ("id", "page_size", "order", "after", "api")
     ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
+    API_FIELD_NUMBER: _ClassVar[int]
     id: str
     page_size: int
     order: Order
     after: str
-    def __init__(self, id: _Optional[str] = ..., page_size: _Optional[int] = ..., order: _Optional[_Union[Order, str]] = ..., after: _Optional[str] = ...) -> None: ...
+    api: Api
+    def __init__(self, id: _Optional[str] = ..., page_size: _Optional[int] = ..., order: _Optional[_Union[Order, str]] = ..., after: _Optional[str] = ..., api: _Optional[_Union[Api, str]] = ...) -> None: ...
 
 class ListInputItemsResponse(_message.Message):
     __slots__ = ("items", "has_more", "page_size")

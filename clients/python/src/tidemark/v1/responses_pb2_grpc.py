@@ -148,7 +148,7 @@ class ResponsesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListInputItems(self, request, context):
-        """The input of one response, a page at a time. Input of the responses that it continues is not part of it.
+        """The input of one response, the messages of a chat, a page at a time. Input of the responses that it continues is not part of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -4,7 +4,7 @@ use super::*;
 use crate::embedded::index::Index;
 
 /// Checks `dir`; returns what was gone through, and the problems.
-fn check(dir: &Path) -> (Checked, Vec<Problem>) {
+pub(super) fn check(dir: &Path) -> (Checked, Vec<Problem>) {
     let mut problems = Vec::new();
     let checked = EmbeddedStore::check(dir, &mut |problem| problems.push(problem)).unwrap();
     assert_eq!(checked.problems, problems.len() as u64);

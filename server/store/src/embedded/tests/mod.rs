@@ -15,6 +15,7 @@ mod fixture;
 mod inspect;
 #[cfg(feature = "shuttle")]
 mod interleavings;
+mod killed;
 mod model;
 mod space;
 
