@@ -5,13 +5,14 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "tidemark/v1/error.proto",
     "tidemark/v1/event.proto",
     "tidemark/v1/grants.proto",
     "tidemark/v1/keys.proto",
     "tidemark/v1/models.proto",
     "tidemark/v1/responses.proto",
+    "tidemark/v1/sessions.proto",
     "tidemark/v1/users.proto",
 ];
 

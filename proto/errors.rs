@@ -43,7 +43,7 @@ const fn row(code: &'static str, grpc: Code, http: u16, kind: &'static str, retr
 
 impl ErrorCode {
     /// Every code that can be sent.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::InvalidRequest,
         Self::InvalidCursor,
         Self::ConflictingCursor,
@@ -80,6 +80,9 @@ impl ErrorCode {
         Self::AmbiguousCredentials,
         Self::AuthRateLimited,
         Self::RateLimited,
+        Self::CursorStale,
+        Self::SessionFull,
+        Self::SessionExists,
     ];
 
     /// The row of this code. `Unspecified` reads as `internal`.
@@ -119,6 +122,9 @@ impl ErrorCode {
             Self::PreviousResponseNotTerminal => {
                 row("previous_response_not_terminal", Code::FailedPrecondition, 409, INVALID, Retry::Never)
             }
+            Self::CursorStale => row("cursor_stale", Code::FailedPrecondition, 409, INVALID, Retry::Never),
+            Self::SessionFull => row("session_full", Code::FailedPrecondition, 409, INVALID, Retry::Never),
+            Self::SessionExists => row("session_exists", Code::AlreadyExists, 409, INVALID, Retry::Never),
             Self::OffsetLost => row("offset_lost", Code::OutOfRange, 409, INVALID, Retry::Never),
             Self::IdempotencyKeyReused => {
                 row("idempotency_key_reused", Code::AlreadyExists, 409, INVALID, Retry::Never)

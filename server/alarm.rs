@@ -6,8 +6,12 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Who streams something and had nothing for so long sends a heartbeat (D-7).
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Goes off at a time that can be moved.
 #[derive(Debug)]
@@ -48,8 +52,6 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::timeout;
 
     use super::*;

@@ -13,18 +13,23 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
+mod faults;
 #[cfg(test)]
 mod fixtures;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod grpc;
+mod items;
 pub mod json;
+mod labels;
 pub mod limits;
 pub mod manage;
 pub mod oauth;
 pub mod operator;
 pub mod runs;
 pub mod serve;
+pub mod sessions;
 pub mod sizes;
 pub mod tasks;
 pub mod telemetry;
+pub mod turns;

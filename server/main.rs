@@ -149,15 +149,17 @@ fn store(command: &StoreCommand) -> ExitCode {
 fn export_responses(dir: &Path, options: StoreOptions, export: &Export) -> Result<u8, operator::Failure> {
     let output = export.output.as_deref().map_or_else(|| Ok(Output::stdout()), Output::file)?;
     let exported = operator::export_blocking(dir, options, &export.selection(), output)?;
-    let operator::Exported { responses, events, faults } = exported;
+    let operator::Exported { responses, events, sessions, faults } = exported;
     if let Some(path) = &export.output {
-        print(&format!("{responses} responses with {events} events are in {}\n", path.display()));
+        let path = path.display();
+        print(&format!("{responses} responses with {events} events and {sessions} sessions are in {path}\n"));
     }
     if faults == 0 {
         return Ok(exit::OK);
     }
-    let text =
-        format!("{faults} responses could not be read whole; `tidemark store check` says what is wrong");
+    let text = format!(
+        "{faults} responses or sessions could not be read whole; `tidemark store check` says what is wrong"
+    );
     let _ = fail(exit::STORE, &text);
     Ok(exit::STORE)
 }

@@ -59,6 +59,7 @@ async fn create(store: &EmbeddedStore, id: LogId) {
         status: 0,
         document: Bytes::new(),
         entries: events(1),
+        endless: None,
     };
     store.create(new).await.unwrap();
 }

@@ -46,7 +46,10 @@ impl Contender {
         let Self::Store(store) = self else { return };
         let owner = Owner::new("bench").unwrap();
         let (created_at, document, entries) = (UnixMillis(0), Bytes::new(), vec![Bytes::new()]);
-        store.create(NewLog { id, owner, created_at, status: 0, document, entries }).await.unwrap();
+        store
+            .create(NewLog { id, owner, created_at, status: 0, document, entries, endless: None })
+            .await
+            .unwrap();
     }
 
     /// Appends behind the event numbered `last`; returns when the events are durable.

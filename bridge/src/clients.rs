@@ -10,6 +10,7 @@ use tidemark_proto::v1::grants_service_client::GrantsServiceClient;
 use tidemark_proto::v1::keys_service_client::KeysServiceClient;
 use tidemark_proto::v1::models_service_client::ModelsServiceClient;
 use tidemark_proto::v1::responses_service_client::ResponsesServiceClient;
+use tidemark_proto::v1::sessions_service_client::SessionsServiceClient;
 use tidemark_proto::v1::users_service_client::UsersServiceClient;
 use tonic::Status;
 use tonic::codegen::{Service, StdError};
@@ -51,6 +52,11 @@ impl Clients {
     /// A client for one call of `ResponsesService`.
     pub fn responses(&self) -> ResponsesServiceClient<Transport> {
         limited!(ResponsesServiceClient::new(self.0.clone()))
+    }
+
+    /// A client for one call of `SessionsService`.
+    pub fn sessions(&self) -> SessionsServiceClient<Transport> {
+        limited!(SessionsServiceClient::new(self.0.clone()))
     }
 
     /// A client for one call of `ModelsService`.

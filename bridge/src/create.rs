@@ -9,7 +9,7 @@ use tidemark_proto::v1::create_request::Input;
 use tidemark_proto::v1::{CreateRequest, Wait};
 
 use crate::error::Failure;
-use crate::fields::{BOOL, Rest, fields, metadata, nullable, object_or_null, typed};
+use crate::fields::{BOOL, Rest, fields, metadata, nullable, object_or_null, typed, wrong};
 
 /// How the caller wants its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub(crate) fn parse(body: &Bytes) -> Result<(CreateRequest, Delivery), Failure> 
                 create.previous_response_id = nullable(&name, value, "a string or null")?
             }
             "metadata" => create.metadata = metadata(value)?,
+            "conversation" => create.session = conversation(value)?,
             _ => rest.push(&name, value),
         }
     }
@@ -55,6 +56,23 @@ fn input(value: &RawValue, body: &Bytes) -> Result<Input, Failure> {
         return Ok(Input::Items(body.slice_ref(value.get().as_bytes())));
     }
     typed("input", value, "a string or an array of input items").map(Input::Text)
+}
+
+/// The session of a response: its key, an object that holds it, or nothing.
+fn conversation(value: &RawValue) -> Result<String, Failure> {
+    const NAME: &str = "conversation";
+    const RIGHT: &str = "the id of a conversation, an object with it, or null";
+    let id = match value.get() {
+        "null" => return Ok(String::new()),
+        object if object.starts_with('{') => {
+            let fields = object_or_null(NAME, value, RIGHT)?;
+            let id = fields.into_iter().find(|(name, _)| name == "id").ok_or_else(|| wrong(NAME, RIGHT))?;
+            typed::<String>(NAME, id.1, RIGHT)?
+        }
+        _ => typed(NAME, value, RIGHT)?,
+    };
+    // Over gRPC the empty text says that there is none.
+    if id.is_empty() { Err(wrong(NAME, RIGHT)) } else { Ok(id) }
 }
 
 /// `include_obfuscation` is checked and then left alone: the gateway never adds any (W-29).
@@ -86,7 +104,7 @@ mod tests {
     fn typed_fields_are_read() {
         let (create, delivery) = read(
             r#"{"model":"m","input":"h\u00e9","background":true,"store":false,"stream":true,
-                "stream_options":{"include_obfuscation":true,"later":1},"previous_response_id":"resp_1",
+                "stream_options":{"include_obfuscation":true,"later":1},"previous_response_id":"resp_1","conversation":{"id":"conv_1"},
                 "metadata":{"b":"2","a":"1"}}"#,
         );
         let expected = CreateRequest {
@@ -101,9 +119,22 @@ mod tests {
             idempotency_key: None,
             ticket: None,
             api: Api::Unspecified.into(),
+            session: "conv_1".to_owned(),
         };
         assert_eq!(create, expected);
         assert_eq!(delivery, Delivery::Stream);
+    }
+
+    #[test]
+    fn a_conversation_is_an_id_or_an_object_with_one() {
+        for (value, key) in [(r#""a""#, "a"), (r#"{"id":"a","x":1}"#, "a"), ("null", "")] {
+            assert_eq!(read(&format!(r#"{{"conversation":{value}}}"#)).0.session, key);
+        }
+        let message = "`conversation` must be the id of a conversation, an object with it, or null";
+        for wrong in [r#""""#, "{}", r#"{"id":null}"#, r#"{"id":""}"#, "7", "[]"] {
+            let refused = refusal(format!(r#"{{"conversation":{wrong}}}"#));
+            assert_eq!(refused, Failure::invalid("conversation", message), "{wrong}");
+        }
     }
 
     #[test]

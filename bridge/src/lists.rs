@@ -17,14 +17,14 @@ use crate::responses::{self, Id};
 use crate::router::Bridge;
 
 pub(crate) const AFTER: &str = "after";
-const CURSOR: &str = "cursor";
+pub(crate) const CURSOR: &str = "cursor";
 const ORDER: &str = "order";
 
 /// What the OpenAI API filters a list by, as a parameter's name or what stands in it before `[`.
 const FILTERS: [&str; 2] = ["metadata", "model"];
 
 /// What the contract calls [`CURSOR`].
-const PAGE_TOKEN: &str = "page_token";
+pub(crate) const PAGE_TOKEN: &str = "page_token";
 
 /// A page, in the shape of the OpenAI API.
 #[derive(Serialize)]
@@ -34,7 +34,7 @@ pub(crate) struct List<'a> {
     first_id: Option<&'a str>,
     last_id: Option<&'a str>,
     has_more: bool,
-    /// Of the list of responses alone: where the next page begins.
+    /// Of lists of responses and sessions alone: where the next page begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<&'a str>,
     /// The page size that was used.
@@ -57,6 +57,11 @@ impl<'a> List<'a> {
         }
         let (first_id, last_id) = (ids.first().copied(), ids.last().copied());
         Ok(Self { object: "list", data, first_id, last_id, has_more, next_cursor: None, limit })
+    }
+
+    /// The same with where the next page begins.
+    pub(crate) fn with_cursor(self, next_cursor: Option<&'a str>) -> Self {
+        Self { next_cursor, ..self }
     }
 }
 
@@ -82,7 +87,7 @@ async fn list(bridge: &Bridge, request: Request, api: Api) -> Result<Response, F
     let page = reply.map_err(|status| Failure::from(status).rename_param(PAGE_TOKEN, CURSOR))?.into_inner();
     let entries = page.responses.iter().map(|response| (response.id.as_str(), &response.json));
     let next_cursor = Some(page.next_page_token.as_str()).filter(|token| !token.is_empty());
-    let list = List { next_cursor, ..List::new(entries, next_cursor.is_some(), page.page_size)? };
+    let list = List::new(entries, next_cursor.is_some(), page.page_size)?.with_cursor(next_cursor);
     Ok(responses::json(error::json(&list)))
 }
 
@@ -137,7 +142,7 @@ async fn input(
     Ok(responses::json(error::json(&list)))
 }
 
-fn order(params: &Params, unless_said: Order) -> Result<Order, Failure> {
+pub(crate) fn order(params: &Params, unless_said: Order) -> Result<Order, Failure> {
     match params.one(ORDER, ErrorCode::InvalidRequest)? {
         None => Ok(unless_said),
         Some("desc") => Ok(Order::Desc),

@@ -36,7 +36,7 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
 
 /// A refusal of the gateway in the words of this surface.
 pub(crate) fn refusal(status: tonic::Status) -> Failure {
-    Failure::from(status).rename_param(FIELD, names::IDEMPOTENCY_KEY)
+    Failure::from(status).rename_param(FIELD, names::IDEMPOTENCY_KEY).rename_param("session", "conversation")
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tidemark_proto::v1::ErrorCode;
 
 use crate::clients::Clients;
 use crate::error::{self, Failure};
-use crate::{chat, grants, keys, lists, models, responses, tickets};
+use crate::{chat, conversations, grants, history, keys, lists, models, responses, sessions, tickets};
 
 /// The largest request body unless set otherwise, in bytes.
 pub const DEFAULT_BODY_LIMIT: usize = 16 << 20;
@@ -175,6 +175,90 @@ pub const ROUTES: &[Route] = &[
         path: "/chat/completions/{id}/tickets",
         calls: &["/tidemark.v1.ResponsesService/CreateTicket"],
         handler: || post(tickets::create),
+    },
+    Route {
+        method: Method::GET,
+        path: "/sessions",
+        calls: &["/tidemark.v1.SessionsService/ListSessions"],
+        handler: || get(sessions::list),
+    },
+    Route {
+        method: Method::POST,
+        path: "/sessions",
+        calls: &["/tidemark.v1.SessionsService/CreateSession"],
+        handler: || post(sessions::create),
+    },
+    Route {
+        method: Method::GET,
+        path: "/sessions/{key}",
+        calls: &["/tidemark.v1.SessionsService/GetSession"],
+        handler: || get(sessions::get),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/sessions/{key}",
+        calls: &["/tidemark.v1.SessionsService/DeleteSession"],
+        handler: || delete(sessions::delete),
+    },
+    Route {
+        method: Method::POST,
+        path: "/sessions/{key}/reset",
+        calls: &["/tidemark.v1.SessionsService/ResetSession"],
+        handler: || post(sessions::reset),
+    },
+    Route {
+        method: Method::GET,
+        path: "/sessions/{key}/history",
+        calls: &["/tidemark.v1.SessionsService/ListHistory", "/tidemark.v1.SessionsService/WatchHistory"],
+        handler: || get(history::get),
+    },
+    Route {
+        method: Method::POST,
+        path: "/conversations",
+        calls: &["/tidemark.v1.SessionsService/CreateSession"],
+        handler: || post(conversations::create),
+    },
+    Route {
+        method: Method::GET,
+        path: "/conversations/{id}",
+        calls: &["/tidemark.v1.SessionsService/GetSession"],
+        handler: || get(conversations::get),
+    },
+    Route {
+        method: Method::POST,
+        path: "/conversations/{id}",
+        calls: &["/tidemark.v1.SessionsService/UpdateSession"],
+        handler: || post(conversations::update),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/conversations/{id}",
+        calls: &["/tidemark.v1.SessionsService/DeleteSession"],
+        handler: || delete(conversations::delete),
+    },
+    Route {
+        method: Method::GET,
+        path: "/conversations/{id}/items",
+        calls: &["/tidemark.v1.SessionsService/ListItems"],
+        handler: || get(conversations::list_items),
+    },
+    Route {
+        method: Method::POST,
+        path: "/conversations/{id}/items",
+        calls: &["/tidemark.v1.SessionsService/AddItems"],
+        handler: || post(conversations::add_items),
+    },
+    Route {
+        method: Method::GET,
+        path: "/conversations/{id}/items/{item}",
+        calls: &["/tidemark.v1.SessionsService/GetItem"],
+        handler: || get(conversations::get_item),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/conversations/{id}/items/{item}",
+        calls: &["/tidemark.v1.SessionsService/DeleteItem"],
+        handler: || delete(conversations::delete_item),
     },
     Route {
         method: Method::GET,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{Stream, stream};
 use http::{HeaderName, HeaderValue, header};
 use serde::Serialize;
 use tidemark_proto::v1::{CreateStreamResponse, Event, Gap, ResumeResponse};
@@ -87,7 +87,14 @@ where
         First::Nothing => Reader { first: None, messages: Some(messages), frames },
         First::Ended => Reader { first: None, messages: None, frames },
     };
-    let mut reply = Response::new(Body::from_stream(stream::unfold(Some(reader), next_chunk)));
+    event_stream(stream::unfold(Some(reader), next_chunk))
+}
+
+/// The reply that streams these chunks, each of whole frames.
+pub(crate) fn event_stream(
+    chunks: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+) -> Response {
+    let mut reply = Response::new(Body::from_stream(chunks));
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

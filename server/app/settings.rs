@@ -13,6 +13,7 @@ use crate::backends::{Dialect, Kind, Models, OpenAi, Settings};
 use crate::config::{self, ByteSize, Config, PerOwner};
 use crate::limits::{FailureRule, Rates};
 use crate::runs::{OnRepeat, OnRestart, Options, Retention};
+use crate::sessions;
 
 /// The most live responses of one owner with auth on, unless the settings say otherwise (D-18).
 const LIVE_PER_OWNER: NonZeroU32 = NonZeroU32::new(1000).unwrap();
@@ -63,6 +64,12 @@ pub(super) fn runs(config: &Config) -> Options {
             unstored: Some(retention.unstored),
         },
         min_free_bytes: Some(store.min_free.get()),
+        sessions: sessions::Options {
+            max_per_owner: limits.sessions_per_owner.map(|count| count.get().into()),
+            max_items: limits.items_per_session.map(|count| count.get().into()),
+            max_bytes: limits.bytes_per_session.map(ByteSize::get),
+            retention: retention.sessions,
+        },
         ..Options::default()
     }
 }

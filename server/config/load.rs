@@ -253,6 +253,9 @@ fn limits(section: Section<'_, '_>) -> Option<Limits> {
     let events_per_response = section.count("events_per_response", &(16..=1_000_000));
     let bytes_per_response = section.size("bytes_per_response", &(ByteSize::kib(16)..=ByteSize::gib(4)));
     let output = section.size("output", &(ByteSize::bytes(1)..=ByteSize::mib(8)));
+    let sessions_per_owner = section.count_or_off("sessions_per_owner", &(1..=1_000_000));
+    let items_per_session = section.count_or_off("items_per_session", &(1..=10_000_000));
+    let bytes_per_session = section.size_or_off("bytes_per_session", &(ByteSize::kib(16)..=ByteSize::gib(4)));
     let auth_failures = section.rate_or_off("auth_failures", &(1..=100), &(millis(1000)..=hours(1)));
     let auth_lock = section.duration("auth_lock", &(millis(1000)..=hours(24)));
     let rate = |key| section.rate_or_off(key, &(1..=1_000_000), &(millis(1000)..=hours(24)));
@@ -269,6 +272,9 @@ fn limits(section: Section<'_, '_>) -> Option<Limits> {
         events_per_response: events_per_response?,
         bytes_per_response: bytes_per_response?,
         output: output?,
+        sessions_per_owner: sessions_per_owner?,
+        items_per_session: items_per_session?,
+        bytes_per_session: bytes_per_session?,
         auth_failures: auth_failures?,
         auth_lock: auth_lock?,
         rate_creates: rate_creates?,
@@ -283,8 +289,9 @@ fn retention(section: Section<'_, '_>) -> Option<Retention> {
     let events = section.duration_or_off("events", &bounds);
     let responses = section.duration("responses", &bounds);
     let unstored = section.duration("unstored", &bounds);
+    let sessions = section.duration_or_off("sessions", &bounds);
     section.end();
-    Some(Retention { events: events?, responses: responses?, unstored: unstored? })
+    Some(Retention { events: events?, responses: responses?, unstored: unstored?, sessions: sessions? })
 }
 
 fn store(section: Section<'_, '_>) -> Option<Store> {

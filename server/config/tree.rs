@@ -258,6 +258,12 @@ pub struct Limits {
     pub bytes_per_response: ByteSize,
     /// Largest output of a response.
     pub output: ByteSize,
+    /// Sessions of one owner; absent = no limit.
+    pub sessions_per_owner: Option<NonZeroU32>,
+    /// Entries of the history of one session, beyond which nothing is added; absent = no limit.
+    pub items_per_session: Option<NonZeroU32>,
+    /// Bytes of the history of one session, beyond which nothing is added; absent = no limit.
+    pub bytes_per_session: Option<ByteSize>,
     /// Wrong credentials of one client address that lock it.
     pub auth_failures: Option<Rate>,
     /// How long it is locked then.
@@ -292,6 +298,8 @@ pub struct Retention {
     pub responses: Duration,
     /// A response with `store: false`.
     pub unstored: Duration,
+    /// A session, from when something was last added to it; absent = until it is deleted.
+    pub sessions: Option<Duration>,
 }
 
 /// The store's use of disk and memory.

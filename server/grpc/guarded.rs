@@ -10,27 +10,44 @@ use crate::error::Error;
 use crate::grpc::status::status;
 use crate::runs::{Delivery, Reader};
 
+/// What is read, piece by piece.
+pub(super) trait Source {
+    /// A piece.
+    type Item;
+
+    /// The next piece; `None` at the end. Cancel safe; nothing follows an error.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Self::Item>, Error>> + Send;
+}
+
+impl Source for Reader {
+    type Item = Delivery;
+
+    async fn next(&mut self) -> Result<Option<Delivery>, Error> {
+        Self::next(self).await
+    }
+}
+
 /// A reader and the access of who reads.
 #[derive(Debug)]
-pub(super) struct Guarded {
-    reader: Reader,
+pub(super) struct Guarded<R = Reader> {
+    reader: R,
     lease: Lease,
     ended: bool,
 }
 
-impl Guarded {
+impl<R: Source> Guarded<R> {
     /// Guards a reader, whose opening may have taken long: access is checked again before anything is sent (O-31).
     ///
     /// # Errors
     /// Those of [`Lease::check`]: nothing was sent yet, so the call is refused like any other.
-    pub(super) async fn new(reader: Reader, access: Access, principal: Principal) -> Result<Self, Status> {
+    pub(super) async fn new(reader: R, access: Access, principal: Principal) -> Result<Self, Status> {
         let mut lease = Lease::new(access, principal);
         lease.check().await.map_err(|error| status(&error))?;
         Ok(Self { reader, lease, ended: false })
     }
 
     /// The next item of the stream. Nothing follows an error. The run goes on whatever becomes of its reader.
-    pub(super) async fn next(&mut self) -> Option<Result<Delivery, Status>> {
+    pub(super) async fn next(&mut self) -> Option<Result<R::Item, Status>> {
         if self.ended {
             return None;
         }
@@ -39,7 +56,7 @@ impl Guarded {
         item.map(|item| item.map_err(|error| status(&error)))
     }
 
-    async fn pull(&mut self) -> Result<Option<Delivery>, Error> {
+    async fn pull(&mut self) -> Result<Option<R::Item>, Error> {
         let delivery = tokio::select! {
             // A reader that has something at hand does not begin to wait for a loss: it looks, below.
             biased;
@@ -70,7 +87,8 @@ mod tests {
 
     use secrecy::ExposeSecret as _;
     use tidemark_proto::v1::responses_service_server::ResponsesService;
-    use tidemark_proto::v1::{CreateRequest, GetRequest, ListRequest, Wait};
+    use tidemark_proto::v1::sessions_service_server::SessionsService;
+    use tidemark_proto::v1::{CreateRequest, GetRequest, ListHistoryRequest, ListRequest, Wait};
     use tidemark_store::memory::MemoryStore;
     use tidemark_store::{Caps, Owner};
     use tokio::time::Instant;
@@ -79,9 +97,10 @@ mod tests {
 
     use super::*;
     use crate::auth::{Directory, Mode, NewKey, Presented, Scopes};
-    use crate::grpc::Responses;
+    use crate::grpc::{Responses, SessionsOf};
     use crate::runs::testing::{Act, OneModel, Script, TestClock, stop, text};
     use crate::runs::{OnGap, Options, Runs};
+    use crate::sessions::View;
     use crate::tasks::Tasks;
     use crate::telemetry::RunMeters;
 
@@ -177,6 +196,28 @@ mod tests {
         for read in [get, list] {
             assert_eq!(reason(&read.unwrap_err()), refused);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn check_13_a_history_shows_nothing_when_access_is_lost_during_the_first_read() {
+        let (room, _) = room([text("secret"), stop()]).await;
+        let (sessions, owner) = (room.runs.sessions().clone(), room.reader.owner().clone());
+        let items = br#"[{"role":"user","content":"secret"}]"#;
+        sessions.create(&owner, Some("k"), Default::default(), items).await.unwrap();
+        let watch = async || sessions.watch(&owner, "k", View::All, 0, "").await.unwrap();
+        let (opening, watcher) = (watch().await, watch().await);
+        let mut open = Guarded::new(watcher, room.access.clone(), room.reader.clone()).await.unwrap();
+        room.disable().await;
+        let refused = (Code::Unauthenticated, "unauthorized".to_owned());
+        let opened = Guarded::new(opening, room.access.clone(), room.reader.clone()).await;
+        assert_eq!(reason(&opened.map(drop).unwrap_err()), refused);
+        let first = open.next().await.unwrap().unwrap_err();
+        assert_eq!(reason(&first), (Code::Unauthenticated, "STREAM_FORBIDDEN".to_owned()));
+        assert!(open.next().await.is_none(), "nothing follows");
+        let service = SessionsOf::new(sessions.clone(), room.access.clone());
+        let page = ListHistoryRequest { key: "k".into(), ..Default::default() };
+        let page = service.list_history(room.call(page)).await;
+        assert_eq!(reason(&page.map(drop).unwrap_err()), refused);
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,9 +25,15 @@ struct Object {
     usage: Option<Usage>,
     error: Option<Fault>,
     previous_response_id: Option<String>,
+    conversation: Option<Conversation>,
     metadata: BTreeMap<String, String>,
     #[serde(alias = "choices")]
     output: Vec<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Conversation {
+    id: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,6 +97,7 @@ pub(super) fn response(snapshot: Snapshot) -> Result<v1::Response, Error> {
         committed: Some(head.frontier.committed.get()),
         watermark: head.frontier.watermark.map(|seq| seq.get()),
         json,
+        session: object.conversation.map(|conversation| conversation.id).unwrap_or_default(),
     })
 }
 

@@ -18,8 +18,9 @@ use crate::backends::Api;
 use crate::error::Error;
 use crate::grpc::guarded::Guarded;
 use crate::grpc::status::status;
-use crate::grpc::{message, principal, ticket};
+use crate::grpc::{answer, message, principal, ticket};
 use crate::runs::{self, Delivery, InputQuery, ListQuery, ResponseId, Runs, Wanted};
+use crate::sizes;
 
 /// The service over the responses of this process.
 #[derive(Clone, Debug)]
@@ -37,13 +38,8 @@ impl Responses {
         Self { runs, access }
     }
 
-    /// Answers with what was read, unless access was lost meanwhile (O-31).
     async fn answer<T>(&self, principal: &Principal, read: Result<T, Error>) -> Result<Response<T>, Status> {
-        let answer = match read {
-            Ok(answer) => self.access.check(principal).await.map(|()| answer),
-            Err(error) => Err(error),
-        };
-        answer.map(Response::new).map_err(|error| status(&error))
+        answer(&self.access, principal, read).await
     }
 
     /// The ticket of a response that was made, if one was asked for.
@@ -168,12 +164,8 @@ impl ResponsesService for Responses {
         request: Request<ListInputItemsRequest>,
     ) -> Result<Response<ListInputItemsResponse>, Status> {
         let principal = principal(&request)?;
-        let ListInputItemsRequest { id, page_size, order, after, api } = request.get_ref();
-        let order = match choice::<Order>(*order, "order")? {
-            Order::Asc => runs::Order::Ascending,
-            Order::Desc | Order::Unspecified => runs::Order::Descending,
-        };
-        let query = InputQuery { api: api_of(*api)?, page_size: *page_size, order, after };
+        let ListInputItemsRequest { id, page_size, order: asked, after, api } = request.get_ref();
+        let query = InputQuery { api: api_of(*api)?, page_size: *page_size, order: order(*asked)?, after };
         let page = self.runs.input_items(&principal, id, query).await.map(message::input_items);
         self.answer(&principal, page).await
     }
@@ -232,8 +224,16 @@ fn api_of(number: i32) -> Result<Option<Api>, Status> {
     })
 }
 
+/// The order of a list.
+pub(super) fn order(number: i32) -> Result<sizes::Order, Status> {
+    Ok(match choice::<Order>(number, "order")? {
+        Order::Asc => sizes::Order::Ascending,
+        Order::Desc | Order::Unspecified => sizes::Order::Descending,
+    })
+}
+
 /// An enum field; a number that the contract does not name is refused.
-fn choice<T: TryFrom<i32>>(number: i32, param: &str) -> Result<T, Status> {
+pub(super) fn choice<T: TryFrom<i32>>(number: i32, param: &str) -> Result<T, Status> {
     T::try_from(number)
         .map_err(|_| status(&Error::invalid(param, format!("{param} is not a value of its enum"))))
 }

@@ -8,6 +8,7 @@ use tidemark_proto::v1::grants_service_server::GrantsServiceServer;
 use tidemark_proto::v1::keys_service_server::KeysServiceServer;
 use tidemark_proto::v1::models_service_server::ModelsServiceServer;
 use tidemark_proto::v1::responses_service_server::ResponsesServiceServer;
+use tidemark_proto::v1::sessions_service_server::SessionsServiceServer;
 use tidemark_proto::v1::users_service_server::UsersServiceServer;
 use tidemark_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use tonic::service::Routes;
@@ -17,13 +18,14 @@ use tonic_reflection::server::{Builder, Error};
 
 use crate::auth::grants::RedirectRules;
 use crate::auth::{Access, Directory};
-use crate::grpc::{ConnectedApps, Keys, Models, Responses};
+use crate::grpc::{ConnectedApps, Keys, Models, Responses, SessionsOf};
 use crate::runs::Runs;
 
 /// The names of the services that health speaks of; the empty one stands for the server as a whole.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 7] = [
     "",
     "tidemark.v1.ResponsesService",
+    "tidemark.v1.SessionsService",
     "tidemark.v1.ModelsService",
     "tidemark.v1.KeysService",
     "tidemark.v1.UsersService",
@@ -78,8 +80,10 @@ pub struct Services {
 /// The services of the contract with the message limits of D-7, for a listener or for a client in the same process.
 pub fn contract(services: Services) -> Routes {
     let Services { runs, directory, access, redirects } = services;
+    let sessions = SessionsOf::new(runs.sessions().clone(), access.clone());
     keys(directory, redirects)
         .add_service(limited!(ResponsesServiceServer::new(Responses::new(runs.clone(), access))))
+        .add_service(limited!(SessionsServiceServer::new(sessions)))
         .add_service(limited!(ModelsServiceServer::new(Models::new(runs))))
 }
 

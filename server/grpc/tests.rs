@@ -10,6 +10,7 @@ use tidemark_proto::v1::grants_service_server::GrantsService;
 use tidemark_proto::v1::keys_service_server::KeysService;
 use tidemark_proto::v1::models_service_server::ModelsService;
 use tidemark_proto::v1::responses_service_server::ResponsesService;
+use tidemark_proto::v1::sessions_service_server::SessionsService;
 use tidemark_proto::v1::users_service_server::UsersService;
 use tidemark_proto::v1::{
     AddUserRequest, CancelRequest, CreateKeyRequest, CreateRequest, CreateStreamRequest, CreateTicketRequest,
@@ -30,7 +31,7 @@ use crate::auth::grants::RedirectRules;
 use crate::auth::{Access, Directory, Mode, Principal};
 use crate::backends::{Step, Usage};
 use crate::error::Error;
-use crate::grpc::{ConnectedApps, Keys, Models, Responses, Services, methods, routes};
+use crate::grpc::{ConnectedApps, Keys, Models, Responses, Services, SessionsOf, methods, routes};
 use crate::runs::testing::{Act, OneModel, Script, TestClock, stop, text};
 use crate::runs::{Options, Runs};
 use crate::tasks::Tasks;
@@ -99,6 +100,7 @@ fn reason(status: &Status) -> (Code, String) {
 async fn every_method_refuses_a_call_without_a_principal() {
     let responses = service([stop()]);
     let stream = CreateStreamRequest { create: Some(create()), after: None };
+    let sessions = SessionsOf::new(runs([]).sessions().clone(), access());
     let refused = [
         responses.create(Request::new(create())).await.map(drop),
         responses.create_stream(Request::new(stream)).await.map(drop),
@@ -109,6 +111,18 @@ async fn every_method_refuses_a_call_without_a_principal() {
         responses.list(Request::new(ListRequest::default())).await.map(drop),
         responses.list_input_items(Request::new(ListInputItemsRequest::default())).await.map(drop),
         responses.create_ticket(Request::new(CreateTicketRequest::default())).await.map(drop),
+        sessions.create_session(Request::new(Default::default())).await.map(drop),
+        sessions.get_session(Request::new(Default::default())).await.map(drop),
+        sessions.update_session(Request::new(Default::default())).await.map(drop),
+        sessions.list_sessions(Request::new(Default::default())).await.map(drop),
+        sessions.reset_session(Request::new(Default::default())).await.map(drop),
+        sessions.delete_session(Request::new(Default::default())).await.map(drop),
+        sessions.list_history(Request::new(Default::default())).await.map(drop),
+        sessions.watch_history(Request::new(Default::default())).await.map(drop),
+        sessions.add_items(Request::new(Default::default())).await.map(drop),
+        sessions.list_items(Request::new(Default::default())).await.map(drop),
+        sessions.get_item(Request::new(Default::default())).await.map(drop),
+        sessions.delete_item(Request::new(Default::default())).await.map(drop),
         Models::new(runs([])).list_models(Request::new(ListModelsRequest {})).await.map(drop),
         keys().create_key(Request::new(CreateKeyRequest::default())).await.map(drop),
         keys().list_keys(Request::new(ListKeysRequest::default())).await.map(drop),

@@ -1,4 +1,4 @@
-//! `store export`: responses as JSON, one line for each and one for each of its events.
+//! `store export`: responses and sessions as JSON, one line for each and one for each of its events or entries.
 
 use std::path::Path;
 
@@ -35,7 +35,9 @@ pub struct Exported {
     pub responses: u64,
     /// Events of these.
     pub events: u64,
-    /// Responses that could not be read whole; each has a line that says why.
+    /// Sessions.
+    pub sessions: u64,
+    /// Responses and sessions that could not be read whole; each has a line that says why.
     pub faults: u64,
 }
 
@@ -63,6 +65,24 @@ enum Line<'a> {
         seq: u64,
         r#type: &'a str,
         data: &'a RawValue,
+    },
+    Session {
+        /// The id of its log.
+        id: String,
+        owner: &'a str,
+        key: &'a str,
+        /// Milliseconds since 1970: since it was made, or reset last.
+        created_at: u64,
+        committed: u64,
+        expires_at: Option<u64>,
+        retained_entries: u64,
+        retained_bytes: u64,
+    },
+    Entry {
+        /// The id of the log of its session.
+        id: String,
+        seq: u64,
+        entry: &'a RawValue,
     },
     Fault {
         id: String,
@@ -154,9 +174,25 @@ impl Export<'_> {
         let mut before = None;
         loop {
             let logs = self.store.logs_of(owner, before, PAGE).await.map_err(unreadable)?;
-            let Some(last) = logs.last().copied() else { return Ok(()) };
+            let Some(last) = logs.last().copied() else { break };
             before = Some(last);
             if !self.logs(logs).await? {
+                return Ok(());
+            }
+        }
+        self.sessions_of(owner).await
+    }
+
+    /// Those of one owner: no list has them, so that all logs are looked at.
+    async fn sessions_of(&mut self, owner: &Owner) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let logs = self.store.logs(after, PAGE).await.map_err(unreadable)?;
+            let Some(last) = logs.last().copied() else { return Ok(()) };
+            after = Some(last);
+            let heads = self.store.heads(&logs).await.map_err(unreadable)?;
+            let own = heads.iter().filter(|(_, head)| head.endless && head.owner == *owner);
+            if !self.logs(own.map(|(log, _)| *log).collect()).await? {
                 return Ok(());
             }
         }
@@ -189,6 +225,9 @@ impl Export<'_> {
 
     async fn whole(&mut self, log: LogId) -> Result<bool, Stopped> {
         let Some(head) = self.store.head(log).await.map_err(fault)? else { return Ok(false) };
+        if head.endless {
+            return self.session(log, &head).await.map(|()| true);
+        }
         self.exported.responses += 1;
         let document = self.store.document(log).await.map_err(fault)?;
         self.output.json(&response(log, &head, raw(&document)?))?;
@@ -210,6 +249,36 @@ impl Export<'_> {
             }
         }
         Ok(true)
+    }
+
+    async fn session(&mut self, log: LogId, head: &Head) -> Result<(), Stopped> {
+        self.exported.sessions += 1;
+        let key = self.store.document(log).await.map_err(fault)?;
+        let committed = head.frontier.committed;
+        self.output.json(&Line::Session {
+            id: log.to_string(),
+            owner: head.owner.as_str(),
+            key: std::str::from_utf8(&key).map_err(fault)?,
+            created_at: head.created_at.0,
+            committed: committed.get(),
+            expires_at: head.expires_at.map(|at| at.0),
+            retained_entries: head.retained_entries,
+            retained_bytes: head.retained_bytes,
+        })?;
+        let mut after = None;
+        while after < Some(committed) {
+            let batch = self.store.read(log, after, READ).await.map_err(fault)?;
+            let Some(last) = batch.entries.last() else { break };
+            after = Some(last.seq);
+            for entry in &batch.entries {
+                let (id, seq) = (log.to_string(), entry.seq.get());
+                self.output.json(&Line::Entry { id, seq, entry: raw(&entry.payload)? })?;
+            }
+            if self.output.is_abandoned() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn event(&mut self, log: LogId, event: &Event) -> Result<(), Stopped> {

@@ -25,16 +25,20 @@ struct Output {
 }
 
 impl Runs {
-    /// The items of the responses that a request continues, oldest first; each response's input before its output.
+    /// The items of the session that a request belongs to, or of the responses that it continues, oldest first; each response's input
+    /// before its output.
     ///
     /// # Errors
-    /// `previous_response_not_found` (unknown, foreign and expired alike), `previous_response_not_terminal`, and
+    /// `not_found` for a session that went away; `previous_response_not_found` (unknown, foreign and expired alike), `previous_response_not_terminal`, and
     /// `invalid_request` for a conversation that is too long.
     pub(super) async fn earlier_items(
         &self,
         principal: &Principal,
         document: &Document,
     ) -> Result<Vec<Box<RawValue>>, Error> {
+        if let Some(session) = &document.session {
+            return self.0.sessions.context(session).await;
+        }
         let mut next = document.previous_response_id.clone();
         let (mut turns, mut bytes) = (Vec::new(), 0_usize);
         while let Some(id) = next {
@@ -115,6 +119,7 @@ mod tests {
                 status: Status::InProgress.to_byte(),
                 document: Bytes::from(stored.to_string()),
                 entries,
+                endless: None,
             };
             store.create(new).await.unwrap();
             outbox.push(kind::COMPLETED, &json!({ "response": { "output": [{ "out": link }] } })).unwrap();

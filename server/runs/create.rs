@@ -13,7 +13,7 @@ use tidemark_proto::v1::CreateRequest;
 use tidemark_store::{NewLog, Owner, Seq};
 use tokio::sync::oneshot;
 
-use crate::auth::Principal;
+use crate::auth::{Principal, Scope};
 use crate::backends::Generation;
 use crate::error::Error;
 use crate::runs::author::Author;
@@ -77,9 +77,13 @@ impl Runs {
     ///
     /// # Errors
     /// `draining`, `storage_unavailable`, `storage_full`, `overloaded`, `quota_exceeded`, `invalid_request`, `model_not_found`,
-    /// `no_backend`, `previous_response_not_found`, `previous_response_not_terminal`; with a key also `invalid_idempotency_key`,
+    /// `no_backend`, `previous_response_not_found`, `previous_response_not_terminal`; with a session `insufficient_scope`, `not_found`,
+    /// `session_full`; with a key also `invalid_idempotency_key`,
     /// `idempotency_key_reused`, `idempotency_unavailable`.
     pub async fn create(&self, principal: &Principal, request: CreateRequest) -> Result<Created, Error> {
+        if !request.session.is_empty() {
+            principal.require(Scope::SessionsWrite)?;
+        }
         let claim = Claim::of(principal.owner(), &request);
         let document = request::check(request, self.0.clock.now().0 / 1000)?;
         match claim? {
@@ -92,13 +96,17 @@ impl Runs {
     pub(super) async fn begin(
         &self,
         principal: &Principal,
-        document: Document,
+        mut document: Document,
         reservation: Option<Reservation>,
     ) -> Result<Created, Error> {
         self.may_begin()?;
         let shared = &self.0;
         let (backend, model) = shared.models.route(&document.model).await?;
         let slot = shared.live.admit(principal.owner())?;
+        if let Some(key) = document.joins.take() {
+            let member = shared.sessions.join(principal.owner(), &key, document.items.len()).await?;
+            document.session = Some(member);
+        }
         let earlier = self.earlier_items(principal, &document).await?;
         let question = Question { backend, generation: generation(&document, model, earlier) };
         let id = ResponseId::from_bytes(shared.clock.new_id());
@@ -183,6 +191,9 @@ async fn log_first_events(
     if let Some(reservation) = &birth.reservation {
         reservation.write(shared, birth.id).await?;
     }
+    if birth.document.session.is_some() {
+        shared.sessions.announce(birth.id.log()).await?;
+    }
     let new = NewLog {
         id: birth.id.log(),
         owner: birth.owner.clone(),
@@ -190,9 +201,18 @@ async fn log_first_events(
         status: status.to_byte() | birth.document.mark(),
         document: birth.document.encode()?,
         entries,
+        endless: None,
     };
-    let head = shared.create_log(new).await.map_err(faults::of_write)?;
-    Ok((author, head, status))
+    match shared.create_log(new).await {
+        Ok(head) => Ok((author, head, status)),
+        Err(error) => {
+            if birth.document.session.is_some() {
+                // If that fails too, the next start finds that there is no such response.
+                let _ = shared.sessions.forget(birth.id.log()).await;
+            }
+            Err(faults::of_write(error))
+        }
+    }
 }
 
 /// Sees a run to its end. One that panics or fails inside is ended here, from its log (D-24).
@@ -208,7 +228,11 @@ pub(super) async fn supervise(
         Err(_) => Error::internal("a run panicked"),
     };
     tracing::error!(response = %id, error = %fault, "a run broke down");
-    if let Err(error) = recover::fail(&shared, id, &fault).await {
+    let ended = match recover::fail(&shared, id, &fault).await {
+        Ok(()) => shared.enter_again(id).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
         tracing::error!(response = %id, %error, "a response could not be ended");
     }
     drop(tenure);

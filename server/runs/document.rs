@@ -11,6 +11,7 @@ use tidemark_store::UnixMillis;
 
 use crate::backends::Api;
 use crate::error::Error;
+use crate::sessions::Membership;
 
 /// In the byte that the head of a log keeps for this room: the document names an idempotency key, so that whoever removes the log
 /// need not read the documents of all others.
@@ -45,6 +46,12 @@ pub(super) struct Document {
     pub(super) previous_response_id: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) instructions: Option<String>,
+    /// The key of the session that it shall join. Not stored: once it has joined, [`Self::session`] says so.
+    #[serde(skip)]
+    pub(super) joins: Option<String>,
+    /// The session that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) session: Option<Membership>,
     /// The key that the response was created with (D-35).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) idempotency_key: Option<String>,
@@ -94,6 +101,8 @@ impl Document {
             previous_response_id: None,
             metadata: BTreeMap::new(),
             instructions: None,
+            joins: None,
+            session: None,
             idempotency_key: None,
             params: BTreeMap::new(),
         }

@@ -18,6 +18,8 @@ use crate::runs::extra::{Fields, value};
 pub(super) struct Echo {
     model: String,
     previous_response_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation: Option<Conversation>,
     instructions: Option<String>,
     tools: Vec<Box<RawValue>>,
     tool_choice: Box<RawValue>,
@@ -38,6 +40,12 @@ pub(super) struct Echo {
     metadata: BTreeMap<String, String>,
     safety_identifier: Value,
     prompt_cache_key: Value,
+}
+
+/// The session that the response belongs to; without one there is no such field.
+#[derive(Debug, Serialize)]
+struct Conversation {
+    id: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,6 +77,10 @@ impl Echo {
         Ok(Self {
             model: document.model.clone(),
             previous_response_id: document.previous_response_id.clone(),
+            conversation: document
+                .session
+                .as_ref()
+                .map(|session| Conversation { id: session.key().to_owned() }),
             instructions: document.instructions.clone(),
             tools: tools(params)?,
             tool_choice: match given(params, "tool_choice") {

@@ -20,7 +20,8 @@ pub(super) type Fields = BTreeMap<String, Box<RawValue>>;
 pub(super) type Check = fn(&Value) -> Result<(), &'static str>;
 
 /// Fields that CreateRequest types.
-const TYPED: [&str; 6] = ["model", "input", "background", "store", "previous_response_id", "metadata"];
+const TYPED: [&str; 7] =
+    ["model", "input", "background", "store", "previous_response_id", "metadata", "session"];
 
 /// How the answer is delivered is between the caller and the bridge; a backend is always asked to stream.
 pub(super) const DELIVERY: [&str; 2] = ["stream", "stream_options"];
@@ -76,7 +77,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Fields, Error> {
         ));
     }
     if present(&fields, "conversation") {
-        let text = "conversation is not supported: continue a response with previous_response_id";
+        let text = "conversation is the field session of CreateRequest and must not be in extra";
         return Err(Error::invalid("conversation", text));
     }
     check_all(&fields, &CHECKS)?;

@@ -1,21 +1,17 @@
-//! The refusals of this room, each written once, and what the store's errors mean to a caller.
+//! The refusals of this room, each written once, and what the store's errors mean to a caller of it.
 
 use std::time::Duration;
 
 use tidemark_proto::v1::ErrorCode;
-use tidemark_store::{Full, Lost, ReadError, WriteError};
+use tidemark_store::{Lost, ReadError, WriteError};
 
 use crate::error::Error;
+use crate::faults;
+pub(super) use crate::faults::{draining, storage_full};
 use crate::runs::id::ResponseId;
 
 /// When to try again after a refusal that ends as soon as another response does.
 const SOON: Duration = Duration::from_secs(1);
-
-/// When to try again while the process is replaced.
-const AFTER_RESTART: Duration = Duration::from_secs(5);
-
-/// When to try again while the disk or a quota of what is stored is full: the sweeper or an operator must make room.
-const AFTER_SWEEP: Duration = Duration::from_secs(60);
 
 /// Unknown, foreign, expired and malformed ids: the same bytes (D-30).
 pub(super) fn not_found() -> Error {
@@ -55,42 +51,12 @@ pub(super) fn idempotency_unavailable(cause: ReadError) -> Error {
     Error::new(ErrorCode::IdempotencyUnavailable, text).with_retry_after(SOON).with_cause(cause)
 }
 
-pub(super) fn draining() -> Error {
-    Error::new(ErrorCode::Draining, "the gateway is shutting down; connect again")
-        .with_retry_after(AFTER_RESTART)
-}
-
 pub(super) fn overloaded() -> Error {
     Error::new(ErrorCode::Overloaded, "too many responses are running").with_retry_after(SOON)
 }
 
 pub(super) fn quota_exceeded() -> Error {
     Error::new(ErrorCode::QuotaExceeded, "too many of your responses are running").with_retry_after(SOON)
-}
-
-/// What an owner, or all of them, may store is used up (D-18).
-fn stored_full(full: Full) -> Error {
-    let (code, text) = match full {
-        Full::OwnerLogs => {
-            (ErrorCode::QuotaExceeded, "as many of your responses are stored as may be; delete some")
-        }
-        Full::OwnerBytes => {
-            (ErrorCode::QuotaExceeded, "your stored responses are as large as they may be; delete some")
-        }
-        Full::Logs => (ErrorCode::Overloaded, "the gateway stores as many responses as it may"),
-        Full::Bytes => (ErrorCode::Overloaded, "the gateway stores as many bytes of responses as it may"),
-    };
-    Error::new(code, text).with_retry_after(AFTER_SWEEP)
-}
-
-pub(super) fn storage_full() -> Error {
-    Error::new(ErrorCode::StorageFull, "the disk of the gateway is almost full").with_retry_after(AFTER_SWEEP)
-}
-
-pub(super) fn poisoned(reason: &str) -> Error {
-    Error::new(ErrorCode::StorageUnavailable, "the store has failed and the gateway is about to stop")
-        .with_retry_after(AFTER_RESTART)
-        .with_cause(reason)
 }
 
 pub(super) fn restarted() -> Error {
@@ -128,8 +94,6 @@ pub(super) fn of_read(id: ResponseId, error: ReadError) -> Error {
 pub(super) fn of_write(error: WriteError) -> Error {
     match error {
         WriteError::NotFound => not_found(),
-        WriteError::Full(full) => stored_full(full),
-        WriteError::Poisoned(reason) => poisoned(&reason),
-        other => Error::internal(other),
+        other => faults::of_write(other),
     }
 }

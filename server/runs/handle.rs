@@ -27,6 +27,7 @@ use crate::runs::models::Models;
 use crate::runs::options::{OnRepeat, Options};
 use crate::runs::reader::{OnGap, Reader};
 use crate::runs::status::Status;
+use crate::sessions::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::RunMeters;
 
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     /// The right to hold the events of a log in memory and to merge them.
     pub(super) merging: Semaphore,
     pub(super) turns: Arc<Turns>,
+    pub(super) sessions: Sessions,
     /// No new responses.
     pub(super) draining: CancellationToken,
     /// Runs that are still there must end.
@@ -150,6 +152,15 @@ impl Runs {
         meters: RunMeters,
     ) -> Self {
         let live = Arc::new(Live::new(options.max_live, options.max_live_per_owner, meters.live.clone()));
+        let closing = CancellationToken::new();
+        let of_sessions = options.sessions.clone();
+        let sessions = Sessions::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            of_sessions,
+            closing.clone(),
+            meters.readers.clone(),
+        );
         Self(Arc::new(Shared {
             store,
             models,
@@ -160,10 +171,16 @@ impl Runs {
             live,
             merging: Semaphore::new(MERGES_AT_ONCE),
             turns: Arc::default(),
+            sessions,
             draining: CancellationToken::new(),
             halt: CancellationToken::new(),
-            closing: CancellationToken::new(),
+            closing,
         }))
+    }
+
+    /// The sessions that responses belong to.
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
     }
 
     /// The models that can be asked, each with the name of its backend, sorted by id.
@@ -339,6 +356,8 @@ impl Runs {
         let now = self.0.clock.now();
         let visible = |head: &Head| {
             principal.may_see(&head.owner, log)
+                // The log of a session is no response.
+                && !head.endless
                 && !head.frontier.gone
                 && head.expires_at.is_none_or(|at| at > now)
         };

@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::runs::document::api_of;
 use crate::runs::handle::{Runs, Snapshot};
 use crate::runs::id::{NoSuchId, ResponseId};
-use crate::runs::page::{self, Page};
-use crate::sizes::Sizes;
+use crate::runs::page;
+use crate::sizes::{Page, Sizes};
 
 /// How many responses a page has.
 const SIZES: Sizes = Sizes { default: 50, max: 1000 };

@@ -29,6 +29,7 @@ mod item;
 mod journal;
 mod list;
 mod live;
+mod members;
 mod models;
 mod object;
 mod options;
@@ -51,16 +52,17 @@ pub(crate) mod tests;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use compact::fuzzing;
 
+pub use crate::alarm::HEARTBEAT;
 pub use chain::{MAX_CHAIN_BYTES, MAX_CHAIN_LINKS};
 pub use create::Created;
 pub use event::Event;
 pub use handle::{Runs, Snapshot, Wanted};
 pub use id::ResponseId;
-pub use input::{InputItem, InputPage, InputQuery, Order};
+pub use input::{InputItem, InputPage, InputQuery};
 pub use list::{ListQuery, ResponsePage};
 pub use models::Models;
 pub use options::{OnRepeat, OnRestart, Options, Retention};
-pub use reader::{Delivery, Gap, HEARTBEAT, OnGap, Reader, events_of};
+pub use reader::{Delivery, Gap, OnGap, Reader, events_of};
 pub use request::MAX_INPUT_CHARS;
 pub use status::{Cancelled, Incomplete, Status};
 pub use writing::Writing;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::sessions;
+
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -28,7 +30,9 @@ pub struct Options {
     /// New responses are refused with `storage_full` while the disk has fewer bytes left (D-24); absent = no check.
     /// Default absent.
     pub min_free_bytes: Option<u64>,
-    /// How often expired responses are removed. Default 1 min.
+    /// How many and how large sessions may be, and how long they are kept.
+    pub sessions: sessions::Options,
+    /// How often expired responses and sessions are removed. Default 1 min.
     pub sweep_period: Duration,
 }
 
@@ -44,6 +48,7 @@ impl Default for Options {
             max_output_bytes: 8 << 20,
             retention: Retention::default(),
             min_free_bytes: None,
+            sessions: sessions::Options::default(),
             sweep_period: Duration::from_secs(60),
         }
     }

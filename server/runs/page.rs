@@ -1,6 +1,6 @@
-//! Pages of lists: how large one is, and the token that asks for the next (U-15, U-16).
+//! Pages of the list of responses: the token that asks for the next (U-16).
 //!
-//! It owns the bounds of a page and the form of the token. It must never know what is listed.
+//! It owns the form of the token. It must never know what is listed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,9 +10,6 @@ use tidemark_store::{LogId, Owner};
 
 use crate::error::Error;
 
-/// The most bytes of JSON in one page, unless its first entry alone has more: half of what a message may hold.
-pub(super) const MAX_PAGE_BYTES: usize = tidemark_proto::MAX_MESSAGE_BYTES / 2;
-
 /// The form of the token that this code writes and reads: its first byte.
 const TOKEN_VERSION: u8 = 1;
 
@@ -21,47 +18,6 @@ const SEAL_BYTES: usize = 8;
 
 /// The length of a token before it is written as text: version, position, seal.
 const TOKEN_BYTES: usize = 1 + size_of::<LogId>() + SEAL_BYTES;
-
-/// A page being filled: bounded in entries and in bytes.
-#[derive(Debug)]
-pub(super) struct Page<T> {
-    entries: Vec<T>,
-    size: usize,
-    bytes: usize,
-}
-
-impl<T> Page<T> {
-    /// An empty page for at most `size` entries.
-    pub(super) fn new(size: u32) -> Self {
-        Self { entries: Vec::new(), size: usize::try_from(size).unwrap_or(usize::MAX), bytes: 0 }
-    }
-
-    /// Whether it takes no further entry, however small.
-    pub(super) fn is_full(&self) -> bool {
-        self.entries.len() >= self.size
-    }
-
-    /// Adds an entry of so many bytes, unless it does not fit. The first one always does.
-    pub(super) fn push(&mut self, entry: T, bytes: usize) -> bool {
-        let total = self.bytes.saturating_add(bytes);
-        let fits = self.entries.is_empty() || (!self.is_full() && total <= MAX_PAGE_BYTES);
-        if fits {
-            self.entries.push(entry);
-            self.bytes = total;
-        }
-        fits
-    }
-
-    /// The entry that was added last.
-    pub(super) fn last(&self) -> Option<&T> {
-        self.entries.last()
-    }
-
-    /// All entries in their order.
-    pub(super) fn into_entries(self) -> Vec<T> {
-        self.entries
-    }
-}
 
 /// The token for what follows `last` in a list of `owner`.
 pub(super) fn token(owner: &Owner, last: LogId) -> String {
@@ -117,18 +73,6 @@ mod tests {
 
     fn owner(name: &str) -> Owner {
         Owner::new(name).unwrap()
-    }
-
-    #[test]
-    fn a_page_ends_at_its_size_or_its_bytes_but_takes_one_entry_always() {
-        let mut page = Page::new(3);
-        assert!(page.push('a', MAX_PAGE_BYTES * 2));
-        assert!(!page.push('b', 1));
-        assert_eq!((page.last(), page.is_full()), (Some(&'a'), false));
-        let mut page = Page::new(3);
-        assert!(page.push('a', 1) && page.push('b', MAX_PAGE_BYTES - 1) && page.push('c', 0));
-        assert!(page.is_full() && !page.push('d', 0));
-        assert_eq!(page.into_entries(), ['a', 'b', 'c']);
     }
 
     #[test]

@@ -5,13 +5,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidemark_store::{Batch, Entry, Head, Lost, ReadError, ReadLimit, Seq, Tail};
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, HEARTBEAT};
 use crate::error::Error;
 use crate::runs::compact::{self, Position, Refusal};
 use crate::runs::event::Event;
@@ -20,9 +19,6 @@ use crate::runs::handle::Shared;
 use crate::runs::id::ResponseId;
 use crate::runs::live::Attachment;
 use crate::telemetry::Held;
-
-/// A reader that had nothing for so long gets a heartbeat (D-7).
-pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What a reader wants when events after its position are gone (D-20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,20 +44,24 @@ enum Found {
 }
 
 impl Runs {
-    /// Ends or restarts every response that an earlier process left running. To be called once, before the first caller.
+    /// Ends or restarts every response that an earlier process left running, and lets those enter their sessions that had ended and
+    /// not yet done so. To be called once, before the first caller.
     /// Returns how many there were. One that cannot be ended stays open, is named in the log and counted.
     ///
     /// # Errors
     /// `internal` if the open logs cannot be listed, `storage_unavailable`: the process must not serve then.
     pub async fn recover(&self) -> Result<usize, Error> {
+        self.0.sessions.recover().await?;
         let (mut after, mut count) = (None, 0);
         loop {
             let page = self.0.store.open_logs(after, PAGE).await.map_err(Error::internal)?;
-            let Some(last) = page.last() else { return Ok(count) };
+            let Some(last) = page.last() else { break };
             after = Some(*last);
             let found = stream::iter(page).map(|log| self.recover_one(log)).buffer_unordered(AT_ONCE);
             count += found.try_fold(0, async |sum, found| Ok(sum + self.count(found))).await?;
         }
+        self.enter_left().await?;
+        Ok(count)
     }
 
     fn count(&self, found: Found) -> usize {

@@ -2,34 +2,23 @@
 //!
 //! It owns the bounds of what may be asked. It must never look anything up: what it refuses is wrong whoever asks.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tidemark_proto::v1::create_request::Input;
 use tidemark_proto::v1::{self, CreateRequest};
 
 use crate::backends::Api;
 use crate::error::Error;
-use crate::json;
+use crate::items::objects;
 use crate::runs::document::Document;
 use crate::runs::{chat, extra};
+use crate::{json, labels};
 
 /// The longest input given as text, in characters.
 pub const MAX_INPUT_CHARS: usize = 10_485_760;
 
 /// The longest name of a model, in bytes.
 const MAX_MODEL_BYTES: usize = 256;
-
-/// The most labels of a response.
-const MAX_METADATA: usize = 16;
-
-/// The longest key of a label, in characters.
-const MAX_METADATA_KEY_CHARS: usize = 64;
-
-/// The longest value of a label, in characters.
-const MAX_METADATA_VALUE_CHARS: usize = 512;
 
 #[derive(Serialize)]
 struct InputMessage<'a> {
@@ -50,7 +39,7 @@ struct InputText<'a> {
 /// `invalid_request` that names the field and says what would be right.
 pub(super) fn check(request: CreateRequest, created_at: u64) -> Result<Document, Error> {
     check_model(&request.model)?;
-    check_metadata(&request.metadata)?;
+    labels::check(&request.metadata)?;
     match v1::Api::try_from(request.api) {
         Ok(v1::Api::Unspecified | v1::Api::Responses) => response(request, created_at),
         Ok(v1::Api::ChatCompletions) => chat::check(request, created_at),
@@ -59,6 +48,10 @@ pub(super) fn check(request: CreateRequest, created_at: u64) -> Result<Document,
 }
 
 fn response(request: CreateRequest, created_at: u64) -> Result<Document, Error> {
+    if !request.session.is_empty() && request.previous_response_id.is_some() {
+        let text = "session and previous_response_id exclude each other: a session has its own past";
+        return Err(Error::invalid("session", text));
+    }
     let items = input(request.input)?;
     let mut params = extra::parse(&request.extra)?;
     let instructions = match extra::value(&params, "instructions")? {
@@ -77,6 +70,8 @@ fn response(request: CreateRequest, created_at: u64) -> Result<Document, Error> 
         previous_response_id: request.previous_response_id,
         metadata: request.metadata,
         instructions,
+        joins: Some(request.session).filter(|session| !session.is_empty()),
+        session: None,
         idempotency_key: request.idempotency_key,
         params,
     })
@@ -91,24 +86,6 @@ fn check_model(model: &str) -> Result<(), Error> {
         1..=MAX_MODEL_BYTES => Ok(()),
         _ => Err(Error::invalid("model", format!("model must have at most {MAX_MODEL_BYTES} bytes"))),
     }
-}
-
-fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Error> {
-    let wrong = |text: String| Err(Error::invalid("metadata", text));
-    if metadata.len() > MAX_METADATA {
-        return wrong(format!("metadata must have at most {MAX_METADATA} pairs"));
-    }
-    for (key, value) in metadata {
-        if key.chars().count() > MAX_METADATA_KEY_CHARS {
-            return wrong(format!("a key of metadata must have at most {MAX_METADATA_KEY_CHARS} characters"));
-        }
-        if value.chars().count() > MAX_METADATA_VALUE_CHARS {
-            return wrong(format!(
-                "a value of metadata must have at most {MAX_METADATA_VALUE_CHARS} characters"
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// # Errors
@@ -132,27 +109,6 @@ fn input(input: Option<Input>) -> Result<Vec<Box<RawValue>>, Error> {
             Err(Error::invalid("input", "input is required: a text that is not empty, or an array of items"))
         }
     }
-}
-
-/// A list that is a field of the body: `what` are objects, at least one.
-///
-/// # Errors
-/// `invalid_request` that names the field, or the first that is no object.
-pub(super) fn objects(field: &str, what: &str, list: &[u8]) -> Result<Vec<Box<RawValue>>, Error> {
-    let items: Vec<Box<RawValue>> = serde_json::from_slice(list)
-        .map_err(|error| Error::invalid(field, format!("{field} must be a JSON array of {what}: {error}")))?;
-    if items.is_empty() {
-        return Err(Error::invalid(field, format!("{field} must not be empty")));
-    }
-    for (index, item) in items.iter().enumerate() {
-        // What is scanned and not read may still have names that are no text: halves of a surrogate pair.
-        let named = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(item.get());
-        named.map_err(|error| {
-            let param = format!("{field}[{index}]");
-            Error::invalid(&*param, format!("{param} must be an object of valid JSON")).with_quote(error)
-        })?;
-    }
-    Ok(items)
 }
 
 #[cfg(test)]
@@ -206,6 +162,10 @@ mod tests {
             (labels((0..17).map(|n| (n.to_string(), String::new()))), "metadata"),
             (labels([pair(65, 1)]), "metadata"),
             (labels([pair(1, 513)]), "metadata"),
+            (
+                CreateRequest { session: "s".into(), previous_response_id: Some("r".into()), ..text("x") },
+                "session",
+            ),
         ];
         for (request, param) in table {
             let error = check(request, 0).unwrap_err();

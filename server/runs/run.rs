@@ -28,6 +28,7 @@ use crate::runs::journal::InFlight;
 use crate::runs::live::{Doorstep, Fault, Message};
 use crate::runs::options::OnRestart;
 use crate::runs::status::{Cancelled, Ending, Incomplete, Status};
+use crate::sessions::Membership;
 
 /// What a run asks its backend.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(super) struct Run {
     store: bool,
     /// What the head of the log keeps besides the status.
     mark: u8,
+    /// The session that the response enters at its end.
+    session: Option<Membership>,
     outbox: Outbox,
     compactor: Compactor,
     /// Where the log stands, as of the last append that is known to be durable, or of a compaction after it.
@@ -99,6 +102,7 @@ impl Run {
             author,
             store: document.store,
             mark: document.mark(),
+            session: document.session.clone(),
             outbox,
             compactor,
             head,
@@ -264,7 +268,9 @@ impl Run {
 
     fn blame_backend(&self, error: Error) -> Ending {
         self.shared.meters.backend_errors.increment(error.code().code());
-        Ending::Failed(error)
+        // A backend knows only that an item came before those of this request.
+        let of_session = self.session.is_some() && error.param() == Some("previous_response_id");
+        Ending::Failed(if of_session { error.with_param("session") } else { error })
     }
 
     /// Commits what is left, the terminal event and the status as one step (D-17).
@@ -282,8 +288,25 @@ impl Run {
         let completed_at = (status == Status::Completed).then(|| self.shared.clock.now().0 / 1000);
         let standing = Standing { status, completed_at, error: ending.error() };
         self.author.tell(Moment::Ended, standing, &mut self.outbox)?;
-        let ours = self.settle().await? && self.submit(Some(ending.status())).await?;
-        if ours { self.settle().await.map(drop) } else { Ok(()) }
+        let settled = self.settle().await?;
+        // Held from before anybody can see the end until the response is in the history.
+        let session = match &self.session {
+            Some(session) => {
+                let owner = self.head.owner.clone();
+                Some((self.shared.sessions.entering(&owner, session).await?, owner, session.clone()))
+            }
+            None => None,
+        };
+        let ours = settled && self.submit(Some(ending.status())).await?;
+        if !ours || !self.settle().await? {
+            return Ok(());
+        }
+        match session {
+            Some((entering, owner, session)) => {
+                self.shared.enter(self.id, &owner, &session, &entering, false).await
+            }
+            None => Ok(()),
+        }
     }
 
     /// Hands the events that are here to the store; nothing may be under way. False if the log is no longer ours.

@@ -61,6 +61,10 @@ impl Runs {
                 return Ok(swept);
             }
             let heads = shared.store.heads(&due).await.map_err(Error::internal)?;
+            let (sessions, heads): (Vec<_>, Vec<_>) = heads.into_iter().partition(|(_, head)| head.endless);
+            for (log, head) in &sessions {
+                shared.sessions.expire(*log, head).await?;
+            }
             let has_expired = |head: &Head| head.expires_at.is_some_and(|at| at <= now);
             let (expired, left): (Vec<_>, Vec<_>) =
                 heads.into_iter().partition(|(_, head)| has_expired(head));

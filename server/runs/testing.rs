@@ -54,6 +54,8 @@ pub(super) fn document() -> Document {
         previous_response_id: None,
         metadata: BTreeMap::new(),
         instructions: None,
+        joins: None,
+        session: None,
         idempotency_key: None,
         params: BTreeMap::new(),
     }

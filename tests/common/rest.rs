@@ -122,6 +122,9 @@ fn parse(text: &str) -> Piece {
     if let Some(comment) = text.strip_prefix(':') {
         return Piece::Comment(comment.trim().to_owned());
     }
+    if let Some(millis) = text.strip_prefix("retry: ") {
+        return Piece::Comment(format!("retry {millis}"));
+    }
     let (mut event, mut id, mut data) = (None, None, None);
     for line in text.split('\n') {
         match line.split_once(": ") {

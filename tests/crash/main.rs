@@ -2,10 +2,16 @@
 //!
 //! Every round streams to many readers, kills the server at a random moment and starts it again. Then every event that any client
 //! ever got must be there with its number and its bytes, numbers must be dense, and every response must have ended with one
-//! terminal event; and a create that is sent again finds what it began. Before each start `tidemark store check` must find nothing
+//! terminal event; a create that is sent again finds what it began; and a response is in its session once. Before each start `tidemark store check` must find nothing
 //! wrong. `TIDEMARK_ROUNDS` sets the number of rounds, `TIDEMARK_SEED` repeats one run.
 
-#![expect(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -16,7 +22,7 @@ use std::time::Duration;
 use common::model::{Ended, Random, Seen, rounds};
 use common::rest::{Client, Frame, Stream};
 use common::server::{Server, tidemark};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How many responses stream at once.
 const STREAMS: usize = 24;
@@ -102,6 +108,106 @@ async fn keyed(client: Client, key: String) -> Vec<Frame> {
     let mut frames = Stream::from_reply(reply).rest().await;
     frames.retain(|frame| !frame.is_done());
     frames
+}
+
+/// How many responses are under way in each session at each kill.
+const MEMBERS: usize = 4;
+
+/// Responses run in sessions that are watched, and the server dies. Then every response that put out something is in its session
+/// once, what it was asked before what it answered, and whatever a watcher saw is there with its number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_enters_its_session_once_through_kill_nine() {
+    const SESSIONS: [&str; 4] = ["a", "b", "c", "d"];
+    let mut random = Random::seeded();
+    let mut server = Server::start("");
+    let (mut entered, mut watched) = (0, 0);
+    for round in 1..=rounds(10).div_ceil(2).max(2) {
+        let client = Client::new(&server.url());
+        let watching = SESSIONS.map(|session| tokio::spawn(watch(client.clone(), session)));
+        let members = SESSIONS.iter().flat_map(|session| {
+            let client = client.clone();
+            (0..MEMBERS).map(move |n| tokio::spawn(member(client.clone(), session, n)))
+        });
+        let members: Vec<_> = members.collect();
+        tokio::time::sleep(Duration::from_millis(50 + random.below(500))).await;
+        server.kill();
+        for member in members {
+            member.await.unwrap();
+        }
+        check_store(&server);
+        server.restart();
+        let client = Client::new(&server.url());
+        let (_, list) = Client::json(client.get("/v1/responses?limit=1000")).await;
+        for (session, seen) in SESSIONS.iter().zip(watching) {
+            let history = history(&client, session).await;
+            for (seq, id) in seen.await.unwrap() {
+                assert_eq!(history.get(seq - 1).map(|entry| &entry["id"]), Some(&id), "{session} {seq}");
+                watched += 1;
+            }
+            let numbers: Vec<_> = history.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
+            assert_eq!(numbers, (1..=history.len() as u64).collect::<Vec<_>>(), "no hole");
+            let mut responses = BTreeSet::new();
+            for turn in history.chunks(2) {
+                let roles = [0, 1].map(|n| turn[n]["item"]["role"].as_str().unwrap());
+                assert_eq!(
+                    (roles, &turn[0]["response_id"]),
+                    (["user", "assistant"], &turn[1]["response_id"])
+                );
+                assert!(responses.insert(turn[0]["response_id"].to_string()), "{turn:?} is there twice");
+            }
+            let all = list["data"].as_array().unwrap().iter();
+            let spoke = all.filter(|response| {
+                response["conversation"]["id"] == **session && response["output"] != json!([])
+            });
+            let spoke: BTreeSet<_> = spoke.map(|response| response["id"].to_string()).collect();
+            assert_eq!(responses, spoke, "{session}");
+            entered += responses.len();
+        }
+        println!("round {round}: {entered} entered, {watched} items were watched");
+    }
+    assert!(entered > 0 && watched > 0, "the kills came too early to prove anything");
+}
+
+/// A response in a session; reads until its end or the death of the server.
+async fn member(client: Client, session: &'static str, number: usize) {
+    let body = json!({
+        "model": "demo-long", "input": format!("{number}"), "stream": true, "conversation": session,
+        "metadata": {"demo.rate": "100", "demo.events": (5 + 10 * number).to_string()},
+    });
+    if let Ok(reply) = client.post("/v1/responses", &body).send().await {
+        Stream::from_reply(reply).rest().await;
+    }
+}
+
+/// Number and id of the items that a watcher sees until the server dies.
+async fn watch(client: Client, session: &'static str) -> Vec<(usize, Value)> {
+    let mut seen = Vec::new();
+    // Until a response has made the session there is nothing to watch.
+    let mut stream = loop {
+        let request = client.get(&format!("/v1/sessions/{session}/history?limit=1000"));
+        match request.header("accept", "text/event-stream").send().await {
+            Ok(reply) if reply.status() == 200 => break Stream::from_reply(reply),
+            Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(_) => return seen,
+        }
+    };
+    while let Some(frame) = stream.frame().await {
+        let entries = match frame.name() {
+            "history" => frame.json()["data"].as_array().unwrap().clone(),
+            "item" => vec![frame.json()],
+            _ => Vec::new(),
+        };
+        let number = |entry: &Value| usize::try_from(entry["seq"].as_u64().unwrap()).unwrap();
+        seen.extend(entries.iter().map(|entry| (number(entry), entry["id"].clone())));
+    }
+    seen
+}
+
+/// All of a history, the oldest first; none if there is no such session.
+async fn history(client: &Client, session: &str) -> Vec<Value> {
+    let (_, page) =
+        Client::json(client.get(&format!("/v1/sessions/{session}/history?view=all&limit=1000"))).await;
+    page["data"].as_array().cloned().unwrap_or_default()
 }
 
 /// What is left can be read, and the index and its counts fit it.

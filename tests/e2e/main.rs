@@ -41,6 +41,7 @@ mod rates;
 mod readers;
 mod restarts;
 mod resumes;
+mod sessions;
 mod setup;
 mod shutdown;
 mod storage;

@@ -12,8 +12,8 @@ use tidemark_bridge::{ROUTES, VERSION};
 use tidemark_proto::names::REQUEST_ID;
 use tidemark_proto::v1::create_request::Input;
 use tidemark_proto::v1::{
-    AddUserRequest, CreateClientRequest, CreateKeyRequest, CreateRequest, CreateStreamRequest, GetRequest,
-    ResumeRequest, RevokeGrantsRequest,
+    AddItemsRequest, AddUserRequest, CreateClientRequest, CreateKeyRequest, CreateRequest,
+    CreateStreamRequest, GetItemRequest, GetRequest, ResumeRequest, RevokeGrantsRequest,
 };
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
@@ -53,6 +53,18 @@ const TABLE: &[(&str, [&str; 12])] = &[
     ("ResponsesService/List", OWN),
     ("ResponsesService/ListInputItems", ONE),
     ("ResponsesService/CreateTicket", ONE),
+    ("SessionsService/CreateSession", OWN),
+    ("SessionsService/GetSession", ONE),
+    ("SessionsService/UpdateSession", ONE),
+    ("SessionsService/ListSessions", OWN),
+    ("SessionsService/ResetSession", ONE),
+    ("SessionsService/DeleteSession", ONE),
+    ("SessionsService/ListHistory", ONE),
+    ("SessionsService/WatchHistory", ONE),
+    ("SessionsService/AddItems", ONE),
+    ("SessionsService/ListItems", ONE),
+    ("SessionsService/GetItem", ONE),
+    ("SessionsService/DeleteItem", ONE),
     ("ModelsService/ListModels", OWN),
     ("KeysService/CreateKey", OWN),
     ("KeysService/ListKeys", OWN),
@@ -91,6 +103,21 @@ const TABLE: &[(&str, [&str; 12])] = &[
     ("GET /chat/completions/{id}/messages", ONE),
     ("POST /chat/completions/{id}/cancel", ONE_OR_TICKET),
     ("POST /chat/completions/{id}/tickets", ONE),
+    ("GET /sessions", OWN),
+    ("POST /sessions", OWN),
+    ("GET /sessions/{key}", ONE),
+    ("DELETE /sessions/{key}", ONE),
+    ("POST /sessions/{key}/reset", ONE),
+    ("GET /sessions/{key}/history", ONE),
+    ("GET /sessions/{key}/history?sse", ONE),
+    ("POST /conversations", OWN),
+    ("GET /conversations/{id}", ONE),
+    ("POST /conversations/{id}", ONE),
+    ("DELETE /conversations/{id}", ONE),
+    ("GET /conversations/{id}/items", ONE),
+    ("POST /conversations/{id}/items", ONE),
+    ("GET /conversations/{id}/items/{item}", ONE),
+    ("DELETE /conversations/{id}/items/{item}", ONE),
     ("GET /keys", OWN),
     ("POST /keys", OWN),
     ("DELETE /keys/{id}", KEY),
@@ -114,8 +141,19 @@ const CREDENTIAL: [&str; 12] = ["ok", "ok", "401", "401", "401", "401", "ok", "o
 const ANYBODY: [&str; 12] = ["ok"; 12];
 
 /// What the owners' keys are good for: all that is not for operators alone.
-const SCOPES: [&str; 6] =
-    ["responses.read", "responses.write", "models.read", "keys.admin", "grants.read", "grants.write"];
+const SCOPES: [&str; 8] = [
+    "responses.read",
+    "responses.write",
+    "sessions.read",
+    "sessions.write",
+    "models.read",
+    "keys.admin",
+    "grants.read",
+    "grants.write",
+];
+
+/// The only item of the session that callers ask for.
+const ITEM: &str = "msg_of_the_matrix";
 
 /// The name of a method in the table. Reflection has two versions.
 fn short(path: &str) -> &str {
@@ -163,7 +201,7 @@ impl Cast {
         gate.change(&disabled, "disable").await;
         let soon = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 2;
         let expired = gate.make(&json!({"owner": "acme", "scopes": SCOPES, "expires_at": soon})).await.key;
-        let scopeless = gate.key("acme", &["sessions.read"]).await.key;
+        let scopeless = gate.key("acme", &["grants.read"]).await.key;
         let response = owner.background(paced(1, 0)).await;
         let ended_ticket = ticket(&owner, &response, 1).await;
         let foreign_ticket = ticket(&owner, &response, 3600).await;
@@ -179,7 +217,12 @@ impl Cast {
 
     /// Something new of acme to ask for, so that no call finds what an earlier one has done to it.
     async fn target(&self, row: &str) -> Target {
-        let response = if row.contains(" /chat/") {
+        let response = if is_of_session(row) {
+            let item = json!({"id": ITEM, "role": "user", "content": "hi"});
+            let (_, made) =
+                Client::json(self.owner.post("/v1/conversations", &json!({"items": [item]}))).await;
+            made["id"].as_str().unwrap().to_owned()
+        } else if row.contains(" /chat/") {
             let (_, made) = Client::json(self.owner.post(chats::PATH, &chats::chat("demo"))).await;
             made["id"].as_str().unwrap().to_owned()
         } else {
@@ -209,6 +252,7 @@ impl Cast {
             "a key without the scope" => with(&self.scopeless),
             "the operator" => self.gate.operator.clone(),
             "the operator for the owner" => self.gate.operator.of("acme"),
+            "a ticket" if target.response.starts_with("conv_") => with(&self.foreign_ticket),
             "a ticket" => with(&ticket(&self.owner, &target.response, 3600).await),
             "a ticket for another response" => with(&self.foreign_ticket),
             "a ticket that has ended" => with(&self.ended_ticket),
@@ -251,7 +295,9 @@ async fn ticket(owner: &Client, response: &str, seconds: u32) -> String {
 fn rest(method: &str, path: &str, caller: &Client, response: &str, key: &str) -> reqwest::RequestBuilder {
     let id = if path.starts_with("/keys") || path.starts_with("/oauth2") { key } else { response };
     let streamed = path.ends_with("?stream");
-    let path = path.trim_end_matches("?stream").replace("{id}", id).replace("{*id}", "demo");
+    let sse = path.ends_with("?sse");
+    let path = path.trim_end_matches("?stream").trim_end_matches("?sse").replace("{*id}", "demo");
+    let path = path.replace("{id}", id).replace("{key}", id).replace("{item}", ITEM);
     let request = caller.request(method.parse().unwrap(), &format!("{VERSION}{path}"));
     let body = match (method, path.as_str()) {
         ("POST", "/responses") => {
@@ -261,6 +307,10 @@ fn rest(method: &str, path: &str, caller: &Client, response: &str, key: &str) ->
         }
         ("POST", "/chat/completions") => chats::chat_with("demo", &json!({"stream": streamed})),
         ("POST", "/keys") => json!({"scopes": ["models.read"]}),
+        ("POST", "/sessions" | "/conversations") => json!({"metadata": {"a": "b"}}),
+        ("POST", path) if path.ends_with("/items") => json!({"items": [{"role": "user", "content": "x"}]}),
+        ("POST", path) if path.starts_with("/conversations/") => json!({"metadata": {"a": "b"}}),
+        _ if sse => return request.header("accept", "text/event-stream"),
         _ => return request,
     };
     request.json(&body)
@@ -287,6 +337,14 @@ fn message(row: &str, response: &str, key: &str) -> Vec<u8> {
         | "GrantsService/ListClients"
         | "Health/Check"
         | "Health/Watch" => Vec::new(),
+        "SessionsService/CreateSession" | "SessionsService/ListSessions" => Vec::new(),
+        "SessionsService/AddItems" => {
+            let items = br#"[{"role":"user","content":"x"}]"#.to_vec().into();
+            AddItemsRequest { key: response.to_owned(), items }.encode_to_vec()
+        }
+        "SessionsService/GetItem" | "SessionsService/DeleteItem" => {
+            GetItemRequest { key: response.to_owned(), id: ITEM.to_owned() }.encode_to_vec()
+        }
         "KeysService/CreateKey" => {
             let scopes = vec!["models.read".to_owned()];
             CreateKeyRequest { scopes, ..CreateKeyRequest::default() }.encode_to_vec()
@@ -310,6 +368,11 @@ fn message(row: &str, response: &str, key: &str) -> Vec<u8> {
     }
 }
 
+/// Whether a row is about a session.
+fn is_of_session(row: &str) -> bool {
+    row.starts_with("SessionsService/") || row.contains(" /sessions") || row.contains(" /conversations")
+}
+
 /// What came: as in the table, and as bytes.
 async fn answer(request: reqwest::RequestBuilder) -> (String, String) {
     let mut reply = request.header(REQUEST_ID, "the-same").send().await.unwrap();
@@ -317,7 +380,10 @@ async fn answer(request: reqwest::RequestBuilder) -> (String, String) {
     let head = format!("{} {:?}", reply.status(), reply.headers());
     let status = match reply.headers().get("grpc-status") {
         Some(status) => over_grpc(status.to_str().unwrap()),
-        None if reply.status() == 204 || reply.status() == 200 && !is_grpc(&reply) => "ok".to_owned(),
+        // What is read of it may never end.
+        None if reply.status() == 204 || reply.status() == 200 && !is_grpc(&reply) => {
+            return ("ok".to_owned(), head);
+        }
         None if reply.status() == 200 => return (first_frame(reply).await, head),
         None => reply.status().as_u16().to_string(),
     };

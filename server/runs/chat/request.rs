@@ -11,10 +11,11 @@ use tidemark_proto::v1::create_request::Input;
 use super::messages;
 use crate::backends::Api;
 use crate::error::Error;
+use crate::items::objects;
 use crate::json;
 use crate::runs::document::Document;
 use crate::runs::extra::{self, Check, Fields, is_strings, label, present, range, right, value};
-use crate::runs::request::{check_length, objects};
+use crate::runs::request::check_length;
 
 /// The most answers to one request.
 const MAX_CHOICES: u64 = 128;
@@ -99,6 +100,8 @@ pub(in crate::runs) fn check(request: CreateRequest, created_at: u64) -> Result<
         previous_response_id: None,
         metadata: request.metadata,
         instructions: None,
+        joins: None,
+        session: None,
         idempotency_key: request.idempotency_key,
         params,
     })
@@ -107,6 +110,9 @@ pub(in crate::runs) fn check(request: CreateRequest, created_at: u64) -> Result<
 fn refuse_foreign(request: &CreateRequest) -> Result<(), Error> {
     if request.background {
         return Err(foreign("background"));
+    }
+    if !request.session.is_empty() {
+        return Err(foreign("session"));
     }
     match request.previous_response_id {
         Some(_) => Err(foreign("previous_response_id")),

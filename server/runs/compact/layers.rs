@@ -188,6 +188,7 @@ mod tests {
             expires_at: None,
             retained_entries: entries,
             retained_bytes: bytes,
+            endless: false,
         }
     }
 

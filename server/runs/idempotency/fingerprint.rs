@@ -53,6 +53,9 @@ fn canonical_body(request: &CreateRequest) -> Result<String, Wrong> {
     if let Some(id) = &request.previous_response_id {
         field(&mut body, "previous_response_id", id)?;
     }
+    if !request.session.is_empty() {
+        field(&mut body, "session", &request.session)?;
+    }
     if !request.metadata.is_empty() {
         field(&mut body, "metadata", &request.metadata)?;
     }

@@ -9,7 +9,6 @@ mod canonical;
 mod fingerprint;
 mod number;
 mod record;
-mod turns;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -18,8 +17,9 @@ use tidemark_store::{Head, LogId, Owner, Version, WriteError};
 
 use self::fingerprint::Fingerprint;
 use self::record::{Key, Name, Record};
-use self::turns::Turn;
-pub(super) use self::turns::Turns;
+
+/// Who comes first of those that use one key at the same time.
+pub(super) type Turns = crate::turns::Turns<Name>;
 use crate::auth::Principal;
 use crate::error::Error;
 use crate::runs::create::Created;
@@ -42,7 +42,7 @@ pub(super) struct Reservation {
     claim: Claim,
     /// That of the record to be replaced.
     replaces: Option<Version>,
-    _turn: Turn,
+    _turn: crate::turns::Turn<Name>,
 }
 
 /// Whether a key is in use.
@@ -245,6 +245,7 @@ mod tests {
                 expires_at: None,
                 retained_entries: 3,
                 retained_bytes: 3,
+                endless: false,
             },
             json: format!(r#"{{"output":{output},"error":{error}}}"#).into(),
             fault: None,

@@ -22,7 +22,7 @@ pub(super) struct Key(String);
 
 /// The name of a record: the owner is part of it, so that nobody meets the key of another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Name(Vec<u8>);
+pub(in crate::runs) struct Name(Vec<u8>);
 
 /// What a key was used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

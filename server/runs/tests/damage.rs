@@ -19,6 +19,7 @@ async fn left(document: &'static [u8], logs: &[&[&'static [u8]]]) -> Arc<MemoryS
             status: Status::InProgress.to_byte(),
             document: Bytes::from_static(document),
             entries: entries.iter().map(|entry| Bytes::from_static(entry)).collect(),
+            endless: None,
         };
         store.create(new).await.unwrap();
     }

@@ -6,7 +6,8 @@ use tidemark_proto::v1::ErrorCode;
 
 use super::*;
 use crate::runs::testing::{stop, text};
-use crate::runs::{InputQuery, ListQuery, Order, Retention};
+use crate::runs::{InputQuery, ListQuery, Retention};
+use crate::sizes::Order;
 
 fn not_found<T: std::fmt::Debug>(result: Result<T, Error>) {
     assert_eq!(result.unwrap_err().code(), ErrorCode::NotFound);

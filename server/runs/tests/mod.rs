@@ -13,6 +13,7 @@ mod lists;
 mod quotas;
 mod races;
 mod recovery;
+mod sessions;
 
 use std::sync::Arc;
 

@@ -105,6 +105,7 @@ async fn make_due(store: &EmbeddedStore) {
             status: Status::Completed.to_byte(),
             document: "{}".into(),
             entries: vec!["x".into()],
+            endless: None,
         };
         store.create(new).await.unwrap();
         let close = Some(Close { compacts_at: None, expires_at: Some(UnixMillis(2)) });

@@ -27,7 +27,7 @@ pub const MAX_RECORD_VALUE_BYTES: usize = 4096;
 /// The most entries in one append.
 pub const MAX_BATCH_ENTRIES: usize = 4096;
 
-/// Limits of every log; the oldest entries go first (D-18, D-20).
+/// Limits of every log that is not endless; the oldest entries go first (D-18, D-20).
 ///
 /// They are kept exactly in the sense that no log ever retains more. To make room, entries go in runs of up to 1/128 of a
 /// limit, so that a log at its limit does not pay for every append. The newest entry is never evicted.
@@ -60,6 +60,12 @@ pub struct NewLog {
     pub document: Bytes,
     /// The first entries: 1 to [`MAX_BATCH_ENTRIES`].
     pub entries: Vec<Bytes>,
+    /// Makes the log an endless one: it never closes, and when it is due may be said anew with each append. [`Caps`] do not hold for
+    /// it: nothing is evicted, and its user keeps it within bounds. It is no open log that somebody must end, so neither
+    /// [`Store::open_logs`] nor [`Store::logs_of`] lists it: its user finds it by a record. Positions in it are not checked against
+    /// what a power cut may have taken ([`Head::recovered_through`]): it goes on after a restart, so that a number alone does not
+    /// say which of two entries was seen. Absent = a log that ends.
+    pub endless: Option<Close>,
 }
 
 /// Entries to be appended to one log, as one step.
@@ -75,11 +81,11 @@ pub struct Append {
     pub status: Option<u8>,
     /// The entries: 1 to [`MAX_BATCH_ENTRIES`].
     pub entries: Vec<Bytes>,
-    /// Whether these are the last entries.
+    /// Whether these are the last entries. Of an endless log, which has no last ones: what is due from now on; absent = unchanged.
     pub close: Option<Close>,
 }
 
-/// The end of a log.
+/// The end of a log, and what comes after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close {
     /// When the log is due for its last compaction (D-25); absent = never.
@@ -426,13 +432,13 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`WriteError::Invalid`], [`WriteError::Poisoned`].
     async fn purge_many(&self, ids: &[LogId]) -> Result<usize, WriteError>;
 
-    /// Logs that are not closed: at most `limit`, with an id greater than `after`, in the order of ids.
+    /// Logs that are neither closed nor endless: at most `limit`, with an id greater than `after`, in the order of ids.
     ///
     /// # Errors
     /// [`ReadError::Broken`].
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError>;
 
-    /// The logs of an owner, closed and open: at most `limit`, with an id lower than `before` (absent = any), the highest id first.
+    /// The logs of an owner, closed and open, but for endless ones: at most `limit`, with an id lower than `before` (absent = any), the highest id first.
     ///
     /// # Errors
     /// [`ReadError::Broken`].

@@ -124,7 +124,8 @@ impl Log {
     }
 
     fn evict(&mut self, caps: &Caps) {
-        if let Some(watermark) = self.retained.evict(caps) {
+        let evicted = if self.head.endless { None } else { self.retained.evict(caps) };
+        if let Some(watermark) = evicted {
             self.head.frontier.watermark = Some(watermark);
             self.entries.retain(|entry| entry.seq > watermark);
         }
@@ -204,7 +205,15 @@ impl Store for MemoryStore {
         let with_it = |kept: Kept| Kept { logs: kept.logs + 1, bytes: kept.bytes + bytes as u64 };
         let (own, total) = (with_it(state.kept(Some(&new.owner))), with_it(state.kept(None)));
         self.quotas.check(own, total).map_err(WriteError::Full)?;
-        let head = Head { status: new.status, epoch: self.epoch, ..Head::new(new.owner, new.created_at) };
+        let due = new.endless;
+        let head = Head {
+            status: new.status,
+            epoch: self.epoch,
+            endless: due.is_some(),
+            compacts_at: due.and_then(|due| due.compacts_at),
+            expires_at: due.and_then(|due| due.expires_at),
+            ..Head::new(new.owner, new.created_at)
+        };
         let (sender, _) = watch::channel(head.frontier);
         let mut log = Log {
             head,
@@ -231,7 +240,7 @@ impl Store for MemoryStore {
             log.head.status = status;
         }
         if let Some(close) = append.close {
-            log.head.frontier.closed = true;
+            log.head.frontier.closed = !log.head.endless;
             log.head.compacts_at = close.compacts_at;
             log.head.expires_at = close.expires_at;
         }
@@ -310,7 +319,7 @@ impl Store for MemoryStore {
 
     async fn open_logs(&self, after: Option<LogId>, limit: usize) -> Result<Vec<LogId>, ReadError> {
         let state = self.state();
-        let open = state.logs.iter().filter(|(id, log)| !log.head.frontier.closed && Some(**id) > after);
+        let open = state.logs.iter().filter(|(id, log)| !log.head.is_settled() && Some(**id) > after);
         let mut ids: Vec<LogId> = open.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids.truncate(limit);
@@ -324,8 +333,9 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Result<Vec<LogId>, ReadError> {
         let state = self.state();
-        let listed =
-            |id: &LogId, log: &Log| log.head.owner == *owner && before.is_none_or(|before| *id < before);
+        let listed = |id: &LogId, log: &Log| {
+            log.head.owner == *owner && !log.head.endless && before.is_none_or(|before| *id < before)
+        };
         let mut ids: Vec<LogId> =
             state.logs.iter().filter(|(id, log)| listed(id, log)).map(|(id, _)| *id).collect();
         ids.sort_unstable_by(|one, other| other.cmp(one));

@@ -16,10 +16,12 @@ use crate::api::{Append, Caps, Close, Health, NewLog, ReadError, ReadLimit, Stor
 use crate::types::{Head, LogId, Owner, Seq, UnixMillis};
 
 mod compaction;
+mod endless;
 mod quotas;
 mod records;
 
 pub use compaction::*;
+pub use endless::*;
 pub use quotas::*;
 pub use records::*;
 
@@ -37,6 +39,7 @@ macro_rules! store_suite {
             records_are_found_by_the_prefix_of_their_keys, concurrent_puts_of_a_record_have_one_winner,
             concurrent_appends_at_one_position_have_one_winner, bad_batches_are_refused, a_closed_store_takes_nothing,
             what_owners_keep_is_counted, a_full_quota_refuses_new_logs_alone, a_full_quota_of_bytes_refuses_new_logs_alone,
+            an_endless_log_goes_on,
             concurrent_creates_never_pass_a_quota);
     };
     ($make:expr; $($name:ident),+) => {
@@ -62,6 +65,7 @@ pub type Tested = Arc<dyn Store>;
 pub fn caps_of(scenario: &str) -> Caps {
     match scenario {
         "caps_evict_from_the_front_and_raise_the_watermark" => Caps { entries: Some(5), bytes: None },
+        "an_endless_log_goes_on" => Caps { entries: Some(5), bytes: Some(20) },
         "a_compaction_makes_room" => Caps { entries: Some(10), bytes: None },
         _ => Caps::default(),
     }
@@ -96,7 +100,15 @@ pub async fn create_for(store: &Tested, id: LogId, owner: Owner) -> Head {
 /// A log of `owner` with entry 0, to be made.
 pub fn new_log(id: LogId, owner: Owner) -> NewLog {
     let created_at = UnixMillis(1_800_000_000_000);
-    NewLog { id, owner, created_at, status: 1, document: Bytes::from("document"), entries: vec![payload(0)] }
+    NewLog {
+        id,
+        owner,
+        created_at,
+        status: 1,
+        document: Bytes::from("document"),
+        entries: vec![payload(0)],
+        endless: None,
+    }
 }
 
 /// The append of entries `from..to`.
@@ -215,7 +227,7 @@ pub async fn a_large_entry_and_document_read_back(store: Tested) {
     let (document, large) = (Bytes::from(vec![7; 1 << 20]), Bytes::from(vec![8; 300 << 10]));
     let entries = vec![payload(0), large.clone(), payload(2)];
     let (owner, created_at) = (owner(), UnixMillis(1));
-    let new = NewLog { id, owner, created_at, status: 0, document: document.clone(), entries };
+    let new = NewLog { id, owner, created_at, status: 0, document: document.clone(), entries, endless: None };
     store.create(new).await.unwrap();
     let entries = vec![large.clone(), payload(4)];
     store.append(Append { entries, ..append(&store, id, 3, 4) }).await.unwrap();

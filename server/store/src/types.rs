@@ -146,12 +146,14 @@ pub struct Head {
     pub generation: u64,
     /// When the log is due for its last compaction; absent = never, or done.
     pub compacts_at: Option<UnixMillis>,
-    /// When the log may be purged; absent = never (a log that is not closed never expires).
+    /// When the log may be purged; absent = never (a log that is open and not endless never expires).
     pub expires_at: Option<UnixMillis>,
     /// How many entries are retained.
     pub retained_entries: u64,
     /// How many payload bytes are retained.
     pub retained_bytes: u64,
+    /// Whether the log never closes ([`NewLog::endless`](crate::NewLog::endless)).
+    pub endless: bool,
 }
 
 impl Head {
@@ -169,6 +171,12 @@ impl Head {
             expires_at: None,
             retained_entries: 0,
             retained_bytes: 0,
+            endless: false,
         }
+    }
+
+    /// Whether the caps do not matter to the log, and memory need not hold it for its next append: it is closed, or endless.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.frontier.closed || self.endless
     }
 }

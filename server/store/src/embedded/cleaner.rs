@@ -8,7 +8,7 @@
 //!
 //! It must never be in the way of acknowledgements: it writes little at a time, waits until that is durable, and then as long again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use super::copier::{Copier, Stopped};
 use super::frame::{Frame, Lsn};
 use super::index::IndexError;
 use super::log::Stored;
+use super::read::entries_of;
 use super::segment::{Scan, Sealed};
 use super::shared::Shared;
 use super::writer::Command;
@@ -91,7 +92,8 @@ impl Signal {
 /// What a segment holds.
 #[derive(Debug, Default)]
 struct Contents {
-    logs: HashSet<LogId>,
+    /// With the number of their entries.
+    logs: HashMap<LogId, u64>,
     records: HashSet<Bytes>,
     tombstones: Vec<Frame>,
 }
@@ -102,8 +104,17 @@ struct Live {
     logs: Vec<LogId>,
     records: Vec<(Bytes, StoredRecord)>,
     bytes: u64,
-    /// How many of the logs exist.
-    known: usize,
+    /// Whether it holds something of a log that does not exist any more, or of an endless one that does not read so any more.
+    impure: bool,
+}
+
+/// What of one log is live in a segment.
+#[derive(Clone, Copy, Debug)]
+struct LiveLog {
+    bytes: u64,
+    entries: u64,
+    /// Whether anything of it lies there that is needed.
+    lives: bool,
 }
 
 /// Cleans the segments of one store.
@@ -172,9 +183,8 @@ impl Cleaner {
     fn clean(&self, segment: Sealed) -> Result<bool, CleanError> {
         let began = Instant::now();
         let contents = self.scan(segment)?;
-        let logs = contents.logs.len();
         let mut live = self.live(segment, contents.logs, contents.records)?;
-        let is_pure = live.known == logs;
+        let is_pure = !live.impure;
         if is_pure {
             self.shared.space.set_pure(segment.base);
         }
@@ -182,9 +192,9 @@ impl Cleaner {
             self.copier.copy(&live.logs, &live.records)?;
             // Also without a copy: what makes the segment dead must be durable in the index before the file goes.
             self.shared.backlog.catch_up().map_err(|_| CleanError::Stopped)?;
-            let logs = live.logs.drain(..).collect();
+            let logs = live.logs.drain(..).map(|id| (id, 0));
             let records = live.records.drain(..).map(|(key, _)| key).collect();
-            live = self.live(segment, logs, records)?;
+            live = self.live(segment, logs.collect(), records)?;
         }
         self.shared.space.set(&self.shared.index, segment.base, Some(live.bytes))?;
         if !live.is_empty() {
@@ -206,8 +216,9 @@ impl Cleaner {
         for frame in scan.by_ref() {
             match frame.kind {
                 KIND_CREATE | KIND_APPEND | KIND_REWRITE => {
-                    let id = frame.payload.first_chunk().ok_or(Malformed("a frame without an id"))?;
-                    contents.logs.insert(LogId::from_bytes(*id));
+                    let (id, entries) = entries_of(Change::read(frame.kind, &frame.payload)?);
+                    let id = id.ok_or(Malformed("a frame without an id"))?;
+                    *contents.logs.entry(id).or_default() += entries.len() as u64;
                 }
                 KIND_PURGE => contents.tombstones.push(frame.alone()),
                 KIND_RECORD => {
@@ -234,18 +245,22 @@ impl Cleaner {
     fn live(
         &self,
         segment: Sealed,
-        logs: HashSet<LogId>,
+        logs: HashMap<LogId, u64>,
         records: HashSet<Bytes>,
     ) -> Result<Live, CleanError> {
         let mut live = Live::default();
-        for id in logs {
+        for (id, entries) in logs {
             if self.signal.is_stopped() {
                 return Err(CleanError::Stopped);
             }
-            let Some(stored) = self.shared.index.head(id)? else { continue };
-            live.known += 1;
-            if let Some(bytes) = self.live_of_log(segment, id, &stored)? {
-                live.bytes += bytes;
+            let Some(stored) = self.shared.index.head(id)? else {
+                live.impure = true;
+                continue;
+            };
+            let of_log = self.live_of_log(segment, id, &stored)?;
+            live.impure |= stored.head.endless && of_log.entries < entries;
+            live.bytes += of_log.bytes;
+            if of_log.lives {
                 live.logs.push(id);
             }
         }
@@ -261,21 +276,22 @@ impl Cleaner {
         Ok(live)
     }
 
-    /// How many bytes of a log are live in the segment; `None` if nothing of it lies there.
-    fn live_of_log(&self, segment: Sealed, id: LogId, stored: &Stored) -> Result<Option<u64>, CleanError> {
-        let (mut bytes, mut lives) = (0, segment.holds(stored.changed_in));
+    /// What of a log is live in the segment.
+    fn live_of_log(&self, segment: Sealed, id: LogId, stored: &Stored) -> Result<LiveLog, CleanError> {
+        let mut live = LiveLog { bytes: 0, entries: 0, lives: segment.holds(stored.changed_in) };
         if segment.holds(stored.origin.lsn) {
-            (bytes, lives) = (stored.origin.live_bytes(), true);
+            (live.bytes, live.lives) = (stored.origin.live_bytes(), true);
         }
         let from = Seq::after(stored.head.frontier.watermark);
         for record in self.shared.index.extent_records(id, from) {
             let extents = record?;
             for extent in extents.iter().filter(|extent| extent.last >= from && segment.holds(extent.lsn)) {
-                bytes += extent.live_bytes();
-                lives = true;
+                live.bytes += extent.live_bytes();
+                live.entries += extent.entries;
+                live.lives = true;
             }
         }
-        Ok(lives.then_some(bytes))
+        Ok(live)
     }
 
     /// Takes a segment without live data off the disk.

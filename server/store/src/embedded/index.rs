@@ -99,7 +99,11 @@ impl Index {
     pub(crate) fn load(&self, id: LogId, caps: &crate::api::Caps) -> Result<Option<LogState>> {
         let Some(stored) = self.head(id)? else { return Ok(None) };
         let mut state = LogState::new(Some(stored.clone()));
-        if !stored.head.frontier.closed {
+        if stored.head.endless {
+            let mut extents = self.open_extents(id)?;
+            extents.retain(|extent| extent.lsn <= stored.changed_in);
+            state.open_extents = extents;
+        } else if !stored.head.frontier.closed {
             let from = Seq::after(stored.head.frontier.watermark);
             for record in self.extent_records(id, from) {
                 let mut extents = record?;
@@ -125,13 +129,13 @@ impl Index {
     /// there.
     pub(crate) fn put_head(&self, id: LogId, before: Option<&Stored>, stored: &Stored) -> Result<()> {
         let head = &stored.head;
-        if before.is_none() {
+        if before.is_none() && !head.endless {
             self.insert(keys::owner(&head.owner, id), &[])?;
         }
-        if before.is_none() && !head.frontier.closed {
+        if before.is_none() && !head.is_settled() {
             self.insert(keys::open(id), &[])?;
         }
-        let was_open = before.is_none_or(|before| !before.head.frontier.closed);
+        let was_open = before.is_none_or(|before| !before.head.is_settled());
         if head.frontier.closed && was_open {
             self.remove(keys::open(id))?;
         }
@@ -249,7 +253,7 @@ impl Index {
             if let Some(at) = head.due_at() {
                 self.remove(keys::due(at, id))?;
             }
-            if !head.frontier.closed {
+            if !head.is_settled() {
                 self.remove(keys::open(id))?;
             }
             self.remove(keys::owner(&head.owner, id))?;

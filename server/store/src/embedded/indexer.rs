@@ -132,6 +132,10 @@ impl Shared {
             self.drop_blobs(log, stored, &dropped, Some((extent.first, extent.last)));
         }
         dropped.iter().for_each(|extent| delta.drop_extent(extent));
+        if *merges && stored.head.endless {
+            // What was taken out of a log that stays must leave the disk like what was purged.
+            dropped.iter().for_each(|extent| delta.purge(extent.lsn));
+        }
         [Some(extent), left.as_ref(), right.as_ref()]
             .into_iter()
             .flatten()

@@ -5,9 +5,9 @@
 //! | `c` | how far the index covers the log: LSN, epoch and durability of the last opening |
 //! | `h` id | the head of a log, and where its document lies |
 //! | `e` id first-seq | where up to [`EXTENT_ENTRIES`] entries, or one frame, lie |
-//! | `l` id | nothing: the log is open |
-//! | `o` owner `0x00` id | nothing: the logs of an owner |
-//! | `x` time id | nothing: when something is due for closed logs |
+//! | `l` id | nothing: the log is open and shall end |
+//! | `o` owner `0x00` id | nothing: the logs of an owner, but for endless ones |
+//! | `x` time id | nothing: when something is due for logs that are closed or endless |
 //! | `r` key | a record: version, where its chain of versions began, value |
 //! | `u` owner | what the owner keeps, and which logs were counted last |
 //! | `t` | the same of all owners |
@@ -138,11 +138,13 @@ fn check_format(reader: &mut Reader) -> Result<(), Malformed> {
 
 const CLOSED: u8 = 1;
 const HAS_BLOBS: u8 = 2;
+const ENDLESS: u8 = 4;
 
 pub(crate) fn encode_head(stored: &Stored) -> Vec<u8> {
     let Stored { head, origin, document_bytes, since, changed_in, has_blobs } = stored;
     let mut out = vec![FORMAT];
-    out.push(if head.frontier.closed { CLOSED } else { 0 } | if *has_blobs { HAS_BLOBS } else { 0 });
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    out.push(flag(head.frontier.closed, CLOSED) | flag(*has_blobs, HAS_BLOBS) | flag(head.endless, ENDLESS));
     put_bytes(&mut out, head.owner.as_str().as_bytes());
     out.push(head.status);
     for number in [head.created_at.0, head.epoch, head.frontier.committed.get()] {
@@ -191,6 +193,7 @@ pub(crate) fn decode_head(value: &[u8]) -> Result<Stored, Malformed> {
         expires_at,
         retained_entries,
         retained_bytes,
+        endless: flags & ENDLESS != 0,
     };
     Ok(Stored { head, origin, document_bytes, since, changed_in, has_blobs: flags & HAS_BLOBS != 0 })
 }
@@ -343,7 +346,7 @@ mod tests {
         }
 
         #[test]
-        fn heads_read_back(numbers: [u32; 12], status: u8, flags: [bool; 2], options: (Option<u32>, Option<u32>, Option<u32>, Option<u32>)) {
+        fn heads_read_back(numbers: [u32; 12], status: u8, flags: [bool; 3], options: (Option<u32>, Option<u32>, Option<u32>, Option<u32>)) {
             let [a, b, c, d, e, f, g, h, i, j, k, generation] = numbers.map(u64::from);
             let head = Head {
                 owner: Owner::new("acme").unwrap(),
@@ -362,6 +365,7 @@ mod tests {
                 expires_at: options.2.map(|n| UnixMillis(n.into())),
                 retained_entries: d,
                 retained_bytes: e,
+                endless: flags[2],
             };
             let origin = OriginAt { lsn: Lsn(f), length: g, bytes: i };
             let stored = Stored { head, origin, document_bytes: k, since: Lsn(j), changed_in: Lsn(h), has_blobs: flags[1] };

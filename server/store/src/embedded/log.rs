@@ -1,6 +1,6 @@
 //! What memory holds of one log, and the table of the logs that memory holds.
 //!
-//! A log is here while it is open and was used, while the index lags behind it, and while somebody reads it; nothing stays for
+//! A log is here while it is open, shall end and was used, while the index lags behind it, and while somebody reads it; nothing stays for
 //! a log that merely exists. Whoever uses a log holds a [`Pin`]; the last pin to go takes the log out of the table.
 
 use std::collections::{HashMap, VecDeque};
@@ -9,10 +9,11 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::change::Payload;
 use super::frame::Lsn;
 use super::rewrite::Fence;
 use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
-use crate::api::Entry;
+use crate::api::{Caps, Entry};
 use crate::retained::Retained;
 use crate::types::{Frontier, Head, LogId, Owner, Seq};
 
@@ -177,6 +178,22 @@ impl LogState {
         }
     }
 
+    /// Counts new entries, against the caps if these hold for the log.
+    pub(crate) fn retain(&mut self, head: &Head, caps: &Caps, first: Seq, entries: &[Payload]) -> Retains {
+        let count = entries.len() as u64;
+        let last = Seq::new(first.get().saturating_add(count.saturating_sub(1)));
+        if head.endless {
+            let bytes = entries.iter().map(Payload::len).fold(head.retained_bytes, u64::saturating_add);
+            let entries = head.retained_entries.saturating_add(count);
+            return Retains { last, watermark: None, entries, bytes };
+        }
+        for (offset, entry) in (0u64..).zip(entries) {
+            self.retained.push(caps, Seq::new(first.get().saturating_add(offset)), 1, entry.len());
+        }
+        let watermark = self.retained.evict(caps);
+        Retains { last, watermark, entries: self.retained.entries(), bytes: self.retained.bytes() }
+    }
+
     /// What the next command of the writer must be checked against.
     pub(crate) fn latest(&self) -> Option<&Stored> {
         self.staged.as_ref().or(self.committed.as_ref())
@@ -184,12 +201,22 @@ impl LogState {
 
     /// Whether nothing but the index is needed to answer for this log.
     fn is_idle(&self) -> bool {
-        let ended = |stored: &Stored| stored.head.frontier.closed || stored.head.frontier.gone;
+        let ended = |stored: &Stored| stored.head.is_settled() || stored.head.frontier.gone;
         !self.dirty
             && self.staged.is_none()
             && self.unindexed.is_empty()
             && self.committed.as_ref().is_none_or(ended)
     }
+}
+
+/// What a log retains with new entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retains {
+    pub(crate) last: Seq,
+    /// Absent = nothing had to go.
+    pub(crate) watermark: Option<Seq>,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The newest entries of a log, dense, in memory.
@@ -291,13 +318,14 @@ impl Logs {
         self.shards.iter().map(length).sum()
     }
 
-    /// Every log of an owner that memory holds, and whether it still exists.
+    /// Every log of an owner that memory holds, but for endless ones, and whether it still exists.
     pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<(LogId, bool)> {
         let mut found = Vec::new();
         for shard in &self.shards {
             for (id, log) in &shard.lock().unwrap_or_else(PoisonError::into_inner).logs {
                 let state = log.state();
-                if let Some(stored) = state.committed.as_ref().filter(|stored| stored.head.owner == *owner) {
+                let listed = |stored: &&Stored| stored.head.owner == *owner && !stored.head.endless;
+                if let Some(stored) = state.committed.as_ref().filter(listed) {
                     found.push((*id, !stored.head.frontier.gone));
                 }
             }

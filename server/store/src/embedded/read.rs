@@ -182,8 +182,8 @@ fn extents(shared: &Shared, log: &Log, from: Seq, limit: ReadLimit) -> Result<Ve
         for record in shared.index.extent_records(log.id, from) {
             chain.add(&record?);
             // One frame more than the limit: the first may begin before `from`.
-            if chain.entries > limit.entries as u64 + super::keys::EXTENT_ENTRIES
-                || chain.bytes > 2 * limit.bytes as u64
+            if chain.entries > (limit.entries as u64).saturating_add(super::keys::EXTENT_ENTRIES)
+                || chain.bytes > (limit.bytes as u64).saturating_mul(2)
             {
                 return Ok(chain.extents);
             }

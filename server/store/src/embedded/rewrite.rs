@@ -77,8 +77,8 @@ impl Look {
             }
             let stored = state.committed.as_ref().ok_or(WriteError::NotFound)?;
             let oldest = Seq::after(stored.head.frontier.watermark);
-            // Nothing is evicted from a closed log: it has no units.
-            let unit = state.retained.unit_start(range.from).filter(|_| !stored.head.frontier.closed);
+            // Nothing is evicted from such a log: it has no units.
+            let unit = state.retained.unit_start(range.from).filter(|_| !stored.head.is_settled());
             (state.fence, unit.unwrap_or(oldest).clamp(oldest, range.from.max(oldest)))
         };
         let looking = Looking::walk(shared, log.id, unit_start, range);
@@ -265,7 +265,7 @@ impl Writer {
         let count = sizes.len() as u64;
         head.retained_entries = (head.retained_entries + count).saturating_sub(look.removed.entries);
         head.retained_bytes = head.retained_bytes.saturating_add(bytes).saturating_sub(look.removed.bytes);
-        if !head.frontier.closed && count > 0 {
+        if !head.is_settled() && count > 0 {
             let caps = &self.shared.options.caps;
             state.retained.replace(caps, compact.from, &sizes, look.kept, look.removed);
             head.frontier.watermark = state.retained.evict(caps).or(head.frontier.watermark);

@@ -13,8 +13,10 @@ const HAS_RECOVERED: u8 = 2;
 const HAS_GENERATION: u8 = 4;
 const CLOSED: u8 = 8;
 const HAS_BLOBS: u8 = 16;
+/// With [`CLOSED`]: the log is not closed but endless; what is due is said in the same place.
+const ENDLESS: u8 = 32;
 /// All of these. Others are of a later version, and may say that more follows.
-const FLAGS: u8 = HAS_WATERMARK | HAS_RECOVERED | HAS_GENERATION | CLOSED | HAS_BLOBS;
+const FLAGS: u8 = HAS_WATERMARK | HAS_RECOVERED | HAS_GENERATION | CLOSED | HAS_BLOBS | ENDLESS;
 
 /// All of a head that changes but the last seq, which the frame says by its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +28,48 @@ pub(crate) struct Standing {
     pub(crate) generation: u64,
     pub(crate) retained_entries: u64,
     pub(crate) retained_bytes: u64,
-    /// Set once the log is closed: what is due then.
-    pub(crate) closed: Option<Close>,
+    pub(crate) end: End,
     pub(crate) has_blobs: bool,
+}
+
+/// Whether a log ends, and what is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It is open.
+    Open,
+    /// It has ended.
+    Closed(Close),
+    /// It never does.
+    Endless(Close),
+}
+
+impl End {
+    /// What becomes of it when entries are appended.
+    pub(crate) fn after_append(self, close: Option<Close>) -> Self {
+        match (self, close) {
+            (Self::Endless(_), Some(due)) => Self::Endless(due),
+            (Self::Open | Self::Closed(_), Some(close)) => Self::Closed(close),
+            (end, None) => end,
+        }
+    }
+
+    fn due(self) -> Option<Close> {
+        match self {
+            Self::Open => None,
+            Self::Closed(close) | Self::Endless(close) => Some(close),
+        }
+    }
 }
 
 impl Standing {
     pub(crate) fn of(stored: &Stored) -> Self {
         let head = &stored.head;
         let close = Close { compacts_at: head.compacts_at, expires_at: head.expires_at };
+        let end = match (head.endless, head.frontier.closed) {
+            (true, _) => End::Endless(close),
+            (false, true) => End::Closed(close),
+            (false, false) => End::Open,
+        };
         Self {
             status: head.status,
             epoch: head.epoch,
@@ -43,7 +78,7 @@ impl Standing {
             generation: head.generation,
             retained_entries: head.retained_entries,
             retained_bytes: head.retained_bytes,
-            closed: head.frontier.closed.then_some(close),
+            end,
             has_blobs: stored.has_blobs,
         }
     }
@@ -55,13 +90,14 @@ impl Standing {
         head.epoch = self.epoch;
         head.frontier.committed = committed;
         head.frontier.watermark = self.watermark;
-        head.frontier.closed = self.closed.is_some();
+        head.frontier.closed = matches!(self.end, End::Closed(_));
+        head.endless = matches!(self.end, End::Endless(_));
         head.recovered_through = self.recovered_through;
         head.generation = self.generation;
         head.retained_entries = self.retained_entries;
         head.retained_bytes = self.retained_bytes;
-        head.compacts_at = self.closed.and_then(|close| close.compacts_at);
-        head.expires_at = self.closed.and_then(|close| close.expires_at);
+        head.compacts_at = self.end.due().and_then(|close| close.compacts_at);
+        head.expires_at = self.end.due().and_then(|close| close.expires_at);
         stored.has_blobs = self.has_blobs;
         stored.changed_in = lsn;
     }
@@ -72,7 +108,8 @@ impl Standing {
             flag(self.watermark.is_some(), HAS_WATERMARK)
                 | flag(self.recovered_through.is_some(), HAS_RECOVERED)
                 | flag(self.generation > 0, HAS_GENERATION)
-                | flag(self.closed.is_some(), CLOSED)
+                | flag(self.end != End::Open, CLOSED)
+                | flag(matches!(self.end, End::Endless(_)), ENDLESS)
                 | flag(self.has_blobs, HAS_BLOBS),
         );
         out.push(self.status);
@@ -84,7 +121,7 @@ impl Standing {
         }
         put_varint(out, self.retained_entries);
         put_varint(out, self.retained_bytes);
-        if let Some(Close { compacts_at, expires_at }) = self.closed {
+        if let Some(Close { compacts_at, expires_at }) = self.end.due() {
             put_option(out, compacts_at.map(|at| at.0));
             put_option(out, expires_at.map(|at| at.0));
         }
@@ -102,11 +139,12 @@ impl Standing {
         let recovered_through = number(HAS_RECOVERED)?.map(Seq::new);
         let generation = number(HAS_GENERATION)?.unwrap_or(0);
         let (retained_entries, retained_bytes) = (reader.varint()?, reader.varint()?);
-        let closed = if flags & CLOSED != 0 {
+        let end = if flags & CLOSED != 0 {
             let compacts_at = reader.option()?.map(UnixMillis);
-            Some(Close { compacts_at, expires_at: reader.option()?.map(UnixMillis) })
+            let close = Close { compacts_at, expires_at: reader.option()?.map(UnixMillis) };
+            if flags & ENDLESS == 0 { End::Closed(close) } else { End::Endless(close) }
         } else {
-            None
+            End::Open
         };
         let has_blobs = flags & HAS_BLOBS != 0;
         Ok(Self {
@@ -117,7 +155,7 @@ impl Standing {
             generation,
             retained_entries,
             retained_bytes,
-            closed,
+            end,
             has_blobs,
         })
     }
@@ -144,9 +182,10 @@ pub(crate) mod tests {
         let counts = (any::<u8>(), any::<u64>(), any::<u32>(), any::<u64>(), any::<u64>());
         let due = || any::<Option<u32>>().prop_map(|at| at.map(|at| UnixMillis(u64::from(at))));
         let close = (due(), due()).prop_map(|(compacts_at, expires_at)| Close { compacts_at, expires_at });
-        let closed = prop::option::of(close);
-        (counts, seq(), seq(), closed, any::<bool>()).prop_map(
-            |(counts, watermark, recovered_through, closed, has_blobs)| {
+        let end =
+            prop_oneof![Just(End::Open), close.clone().prop_map(End::Closed), close.prop_map(End::Endless)];
+        (counts, seq(), seq(), end, any::<bool>()).prop_map(
+            |(counts, watermark, recovered_through, end, has_blobs)| {
                 let (status, epoch, generation, retained_entries, retained_bytes) = counts;
                 Standing {
                     status,
@@ -156,7 +195,7 @@ pub(crate) mod tests {
                     generation: u64::from(generation),
                     retained_entries,
                     retained_bytes,
-                    closed,
+                    end,
                     has_blobs,
                 }
             },

@@ -17,6 +17,7 @@ use super::log::Pin;
 use super::newest::Newest;
 use super::read::{self, Looked, broken};
 use super::shared::Shared;
+use super::standing::End;
 use super::submit::outcome;
 use super::writer::{Command, NewLog as NewFrames, PutRecord, QUEUE_COMMANDS};
 use super::{OpenError, Options, open, threads};
@@ -215,7 +216,7 @@ impl Store for EmbeddedStore {
     async fn create(&self, new: NewLog) -> Result<Head, WriteError> {
         check_batch(&new.entries)?;
         self.shared.check_health()?;
-        let NewLog { id, owner, created_at, status, document, entries } = new;
+        let NewLog { id, owner, created_at, status, document, entries, endless } = new;
         if !self.newest.claim(id) {
             self.check_absent(id).await?;
         }
@@ -227,7 +228,8 @@ impl Store for EmbeddedStore {
         let document = payloads.next().unwrap_or(Payload::Inline(Bytes::new()));
         let entries: Vec<Payload> = payloads.collect();
         let has_blobs = document.is_blob() || entries.iter().any(Payload::is_blob);
-        let create = NewFrames { status, origin: Origin { owner, created_at, document }, entries, hold };
+        let end = endless.map_or(End::Open, End::Endless);
+        let create = NewFrames { status, end, origin: Origin { owner, created_at, document }, entries, hold };
         let created = self.send(|reply| Command::Create { pin, create, reply }).await;
         if let (Err(WriteError::Full(_)), true) = (&created, has_blobs) {
             self.drop_blobs(id).await;

@@ -15,14 +15,14 @@ use super::account::{Accounts, Hold};
 use super::backlog::Work;
 use super::change::{self, Change, Durability, Origin, Payload, Purge};
 use super::frame::{self, Lsn};
-use super::log::{Extent, LogState, Logs, OriginAt, Pin, Rewritten, Stored};
+use super::log::{Extent, Logs, OriginAt, Pin, Rewritten, Stored};
 use super::pace::Pace;
 use super::reply::Answer;
 pub(crate) use super::reply::Reply;
 use super::rewrite::PutSpans;
 use super::segment;
 use super::shared::{Cell, Chain, Seen, Shared};
-use super::standing::Standing;
+use super::standing::{End, Standing};
 use super::tip::Tip;
 use crate::api::{self, Appended, Version, WriteError};
 use crate::memory::check_append;
@@ -71,6 +71,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct NewLog {
     pub(crate) status: u8,
+    pub(crate) end: End,
     pub(crate) origin: Origin,
     pub(crate) entries: Vec<Payload>,
     /// What finds out whether there is room for it; absent = there is no quota.
@@ -235,7 +236,7 @@ impl Writer {
             drop(state);
             return Staged::LogRefused { reply, error: WriteError::Exists, _pin: pin };
         }
-        let NewLog { status, origin, entries, mut hold } = create;
+        let NewLog { status, end, origin, entries, mut hold } = create;
         let lsn = self.next_lsn();
         let mut stored = new_stored(&origin, lsn);
         let bytes = entries.iter().map(Payload::len).fold(stored.document_bytes, u64::saturating_add);
@@ -244,13 +245,16 @@ impl Writer {
             return Staged::LogRefused { reply, error, _pin: pin };
         }
         self.holds.extend(hold);
-        let (last, watermark) = retain(&mut state, &caps, Seq::FIRST, &entries);
+        stored.head.endless = matches!(end, End::Endless(_));
+        let retained = state.retain(&stored.head, &caps, Seq::FIRST, &entries);
+        let last = retained.last;
         let standing = Standing {
             status,
             epoch: self.shared.epoch,
-            watermark,
-            retained_entries: state.retained.entries(),
-            retained_bytes: state.retained.bytes(),
+            watermark: retained.watermark,
+            retained_entries: retained.entries,
+            retained_bytes: retained.bytes,
+            end,
             has_blobs: origin.document.is_blob() || entries.iter().any(Payload::is_blob),
             ..Standing::of(&stored)
         };
@@ -291,19 +295,20 @@ impl Writer {
             }
         };
         let first = append.expected_last.next();
-        let (last, watermark) = retain(&mut state, &caps, first, &entries);
-        let takes_over = append.epoch > stored.head.epoch;
+        let retained = state.retain(&stored.head, &caps, first, &entries);
+        let last = retained.last;
+        let takes_over = append.epoch > stored.head.epoch && !stored.head.endless;
         let rolled_back =
             (takes_over && self.shared.previous == Durability::Os).then_some(stored.head.frontier.committed);
         let before = Standing::of(&stored);
         let standing = Standing {
             status: append.status.unwrap_or(before.status),
             epoch: append.epoch,
-            watermark: watermark.or(before.watermark),
+            watermark: retained.watermark.or(before.watermark),
             recovered_through: rolled_back.or(before.recovered_through),
-            retained_entries: state.retained.entries(),
-            retained_bytes: state.retained.bytes(),
-            closed: append.close,
+            retained_entries: retained.entries,
+            retained_bytes: retained.bytes,
+            end: before.end.after_append(append.close),
             has_blobs: before.has_blobs || entries.iter().any(Payload::is_blob),
             ..before
         };
@@ -425,16 +430,6 @@ impl Writer {
 }
 
 pub(crate) const TOO_LARGE: WriteError = WriteError::Invalid("the batch is larger than a frame of the log");
-
-/// Counts new entries against the caps; returns the last seq, and the watermark if entries had to go.
-fn retain(state: &mut LogState, caps: &api::Caps, first: Seq, entries: &[Payload]) -> (Seq, Option<Seq>) {
-    let mut last = first;
-    for (offset, entry) in (0u64..).zip(entries) {
-        last = Seq::new(first.get().saturating_add(offset));
-        state.retained.push(caps, last, 1, entry.len());
-    }
-    (last, state.retained.evict(caps))
-}
 
 pub(crate) fn extent_of(first: Seq, entries: &[Payload], lsn: Lsn, length: u64) -> Extent {
     let bytes = entries.iter().map(Payload::len).sum();

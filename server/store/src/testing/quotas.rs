@@ -30,6 +30,7 @@ fn sized(owner: &Owner, bytes: usize) -> NewLog {
         status: 1,
         document: vec![7; bytes].into(),
         entries: vec!["x".into()],
+        endless: None,
     }
 }
 

@@ -127,8 +127,8 @@ pub(super) fn finds(index: &Index, id: LogId, stored: &Stored) -> Result<Vec<Str
             missing.push(format!("log {id} is not found {what}"));
         }
     };
-    need(index.has(&keys::owner(&head.owner, id))?, "by its owner");
-    need(index.has(&keys::open(id))? != head.frontier.closed, "as what it is, open or closed");
+    need(index.has(&keys::owner(&head.owner, id))? != head.endless, "by its owner, or is and shall not");
+    need(index.has(&keys::open(id))? != head.is_settled(), "as what it is, open or closed");
     if let Some(at) = head.due_at() {
         need(index.has(&keys::due(at, id))?, "when it is due");
     }

@@ -79,7 +79,7 @@ fn of_index(known: &KnownIndex, lag_bytes: u64) -> Result<IndexStats, IndexError
     for item in index.heads(None) {
         let (_, stored) = item?;
         stats.logs += 1;
-        stats.open_logs += u64::from(!stored.head.frontier.closed);
+        stats.open_logs += u64::from(!stored.head.is_settled());
         stats.entries += stored.head.retained_entries;
         stats.bytes = stats.bytes.saturating_add(stored.kept_bytes());
     }

@@ -105,7 +105,15 @@ impl Process {
             Step::Create(number, size) => {
                 let (owner, created_at, document) = (owner(), UnixMillis(1), vec![number; size].into());
                 let entries = vec![payload(0), vec![number; size].into()];
-                let new = NewLog { id: log(number), owner, created_at, status: number, document, entries };
+                let new = NewLog {
+                    id: log(number),
+                    owner,
+                    created_at,
+                    status: number,
+                    document,
+                    entries,
+                    endless: None,
+                };
                 self.store().create(new).await.map_err(text)?;
             }
             Step::Append(number, size) => self.append(number, vec![payload(2), vec![9; size].into()]).await?,
@@ -137,7 +145,15 @@ impl Process {
     async fn fill(&self, number: u8) -> Outcome {
         let (owner, created_at) = (owner(), UnixMillis(1));
         let entries = (0..20).map(|seq| vec![seq; 150].into()).collect();
-        let new = NewLog { id: log(number), owner, created_at, status: 1, document: "d".into(), entries };
+        let new = NewLog {
+            id: log(number),
+            owner,
+            created_at,
+            status: 1,
+            document: "d".into(),
+            entries,
+            endless: None,
+        };
         self.store().create(new).await.map_err(text)?;
         Ok(())
     }
@@ -230,6 +246,7 @@ async fn repeat(script: Script, cut: bool, golden: &[String]) -> Struck {
                 status: 1,
                 document: "late".into(),
                 entries: vec![payload(0)],
+                endless: None,
             };
             assert!(
                 matches!(store.create(late).await, Err(WriteError::Poisoned(_))),

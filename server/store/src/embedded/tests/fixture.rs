@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::embedded::change::{self, Change};
 use crate::embedded::frame::{Frame, Lsn};
-use crate::embedded::standing::Standing;
+use crate::embedded::standing::{End, Standing};
 use crate::types::{Frontier, Head};
 
 const OPTIONS: fn(Durability) -> Options = |durability| Options {
@@ -131,7 +131,7 @@ async fn all_that_this_format_can_say_is_found() {
             seen.extend(standing.watermark.map(|_| "watermark".to_owned()));
             seen.extend(standing.recovered_through.map(|_| "recovered".to_owned()));
             seen.extend((standing.generation > 0).then(|| "generation".to_owned()));
-            seen.extend(standing.closed.map(|_| "closed".to_owned()));
+            seen.extend(matches!(standing.end, End::Closed(_)).then(|| "closed".to_owned()));
             seen.extend(standing.has_blobs.then(|| "blobs".to_owned()));
         }
         match change {

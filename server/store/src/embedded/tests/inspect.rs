@@ -36,6 +36,7 @@ async fn with_blobs() -> (tempfile::TempDir, LogId) {
         status: 1,
         document: vec![1; 100_000].into(),
         entries: vec!["small".into()],
+        endless: None,
     };
     store.create(new).await.unwrap();
     let entries = vec![vec![2u8; 100_000].into()];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::api::{Append, Close, ReadError, ReadLimit, Store as _, WriteError};
+use crate::api::{Append, Close, NewLog, ReadError, ReadLimit, Store as _, WriteError};
 use crate::testing::{Tested, append, assert_reads, create, id, new_log, owner, read_all};
 use crate::types::{LogId, Seq, UnixMillis};
 
@@ -251,6 +251,24 @@ async fn a_create_that_found_no_room_is_not_in_the_way_of_the_next_try() {
 }
 
 #[tokio::test]
+async fn an_endless_log_goes_on_after_a_power_cut_may_have_taken_some_of_it() {
+    let (store, dir) = make(Caps::default(), Durability::Os);
+    let log = id();
+    let due = Some(Close { compacts_at: None, expires_at: None });
+    store.create(NewLog { endless: due, ..new_log(log, owner()) }).await.unwrap();
+    store.append(append(&store, log, 1, 10)).await.unwrap();
+    drop(store);
+    for last in 10..13 {
+        let store = reopen(dir.path());
+        let head = store.append(append(&store, log, last, last + 1)).await.unwrap();
+        assert_eq!((head.recovered_through, head.epoch), (None, store.epoch()));
+        assert_reads(&store, log, 0, last + 1).await;
+        let batch = store.read(log, Some(Seq::new(last)), ReadLimit::default()).await.unwrap();
+        assert_eq!(batch.entries, [], "a reader that has everything waits");
+    }
+}
+
+#[tokio::test]
 async fn a_directory_in_use_is_refused() {
     let (_store, dir) = make(Caps::default(), Durability::Sync);
     let error = EmbeddedStore::open(dir.path(), Options::default()).unwrap_err();
@@ -334,7 +352,7 @@ async fn segments_roll_and_a_log_over_several_reads_back_also_after_a_rebuild() 
 }
 
 #[tokio::test]
-async fn logs_that_ended_leave_memory() {
+async fn logs_that_ended_and_endless_ones_leave_memory() {
     let (store, dir) = make(Caps::default(), Durability::Sync);
     drop(store);
     let store = Arc::new(EmbeddedStore::open(dir.path(), Options::default()).unwrap());
@@ -346,6 +364,10 @@ async fn logs_that_ended_leave_memory() {
         let close = Some(Close { compacts_at: None, expires_at: None });
         tested.append(Append { close, ..append(&tested, id, 1, 2) }).await.unwrap();
         ids.push(id);
+        let endless = self::id();
+        tested.create(NewLog { endless: close, ..new_log(endless, owner()) }).await.unwrap();
+        tested.append(append(&tested, endless, 1, 2)).await.unwrap();
+        ids.push(endless);
     }
     tested.open_logs(None, 1).await.unwrap();
     for id in ids {

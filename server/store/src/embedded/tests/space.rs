@@ -100,7 +100,10 @@ async fn what_lives_on_is_copied_forward_with_all_that_belongs_to_it() {
     let large = id();
     let (owner, created_at) = (owner(), UnixMillis(3));
     let (document, entries) = (vec![7; 90_000].into(), vec![vec![8; 80_000].into(), payload(1)]);
-    store.create(NewLog { id: large, owner, created_at, status: 4, document, entries }).await.unwrap();
+    store
+        .create(NewLog { id: large, owner, created_at, status: 4, document, entries, endless: None })
+        .await
+        .unwrap();
     let mut kept = Vec::new();
     for number in 0..300 {
         let log = stored(&store, if number % 5 == 0 { 1000 } else { 10 }).await;
@@ -347,6 +350,16 @@ async fn the_cleaner_works_by_itself() {
 
 #[tokio::test]
 async fn what_was_deleted_leaves_the_disk_however_much_lives_beside_it() {
+    leaves_the_disk(None).await;
+}
+
+#[tokio::test]
+async fn what_was_taken_out_of_an_endless_log_leaves_the_disk_like_what_was_deleted() {
+    leaves_the_disk(Some(Close { compacts_at: None, expires_at: None })).await;
+}
+
+/// A log is deleted, or an entry of it is replaced if it is an endless one.
+async fn leaves_the_disk(endless: Option<Close>) {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { purged_stays: Duration::from_millis(1), ..Options::default() };
     let store = Arc::new(EmbeddedStore::open(dir.path(), options).unwrap());
@@ -355,11 +368,9 @@ async fn what_was_deleted_leaves_the_disk_however_much_lives_beside_it() {
         kept.push(stored(&store, 1000).await);
     }
     let (secret, log) = ("a text that must not stay", id());
-    let (owner, created_at, document) = (owner(), UnixMillis(1), secret.into());
-    store
-        .create(NewLog { id: log, owner, created_at, status: 0, document, entries: vec![secret.into()] })
-        .await
-        .unwrap();
+    let (owner, created_at, entries) = (owner(), UnixMillis(1), vec![secret.into(), "last".into()]);
+    let document = if endless.is_some() { "".into() } else { secret.into() };
+    store.create(NewLog { id: log, owner, created_at, status: 0, document, entries, endless }).await.unwrap();
     let is_there = || {
         let holds = |path: &PathBuf| {
             // The cleaner may take it away meanwhile.
@@ -368,7 +379,13 @@ async fn what_was_deleted_leaves_the_disk_however_much_lives_beside_it() {
         segments(dir.path()).iter().any(holds)
     };
     assert!(is_there());
-    store.purge(log).await.unwrap();
+    if endless.is_some() {
+        let spans = vec![Span { last: Seq::FIRST, payload: "".into() }];
+        let compact = Compact { id: log, generation: 0, from: Seq::FIRST, spans, settles: false };
+        store.compact(compact).await.unwrap();
+    } else {
+        store.purge(log).await.unwrap();
+    }
     for _ in 0..600 {
         if !is_there() {
             for log in kept {

@@ -21,6 +21,9 @@ const CAPS: Caps = Caps { entries: Some(40), bytes: Some(300_000) };
 const QUOTAS: Quotas =
     Quotas { owner: Quota { logs: Some(4), bytes: None }, total: Quota { logs: None, bytes: None } };
 
+/// Of the logs, this one is endless.
+const ENDLESS: u8 = 5;
+
 /// So small that a history fills some, and they get cleaned.
 const SEGMENT_BYTES: u64 = 1500;
 
@@ -84,9 +87,11 @@ impl Both {
                 let id = *self.ids.entry(log).or_insert_with(id);
                 let (owner, created_at) = (owner(), UnixMillis(7));
                 let document = vec![log; 10 + entries.len() * 9000].into();
-                let entries = payloads(&entries);
-                self.change(Change::Create(NewLog { id, owner, created_at, status: log, document, entries }))
-                    .await
+                let (status, entries) = (log, payloads(&entries));
+                let due = Close { compacts_at: None, expires_at: Some(UnixMillis(9)) };
+                let endless = (log == ENDLESS).then_some(due);
+                let new = NewLog { id, owner, created_at, status, document, entries, endless };
+                self.change(Change::Create(new)).await
             }
             Event::Append { log, entries, close } => {
                 let at = self.last(log).await;
@@ -407,7 +412,13 @@ impl Both {
         let (kept, model) = (self.disk().usage_of(&owner()).await.unwrap(), self.model.usage().kept);
         assert_eq!((kept.logs, self.disk().usage().kept), (model.logs, kept));
         let mut bytes = 0;
-        for id in self.disk().logs_of(&owner(), None, 100).await.unwrap() {
+        let mut logs = self.disk().logs_of(&owner(), None, 100).await.unwrap();
+        if let Some(id) = self.ids.get(&ENDLESS).copied()
+            && self.disk().head(id).await.unwrap().is_some()
+        {
+            logs.push(id);
+        }
+        for id in logs {
             bytes += self.disk().head(id).await.unwrap().unwrap().retained_bytes;
             bytes += self.disk().document(id).await.unwrap().len() as u64;
         }

@@ -1,48 +1,59 @@
-//! Who comes first of those that use one key at the same time.
+//! Who comes first of those that use one thing at the same time.
 //!
-//! It owns a lock for each key that is being used right now, and nothing for any other. One process has the store, so what is
-//! settled here is settled.
+//! It owns a lock for each name that is being used right now, and nothing for any other. One process has the store, so what is
+//! settled here is settled. It must never know what a name stands for.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Mutex as Lock, OwnedMutexGuard};
 
-use super::record::Name;
+/// What can be a name.
+pub trait Name: Clone + Eq + Hash + fmt::Debug {}
 
-/// The keys that are being used.
-#[derive(Debug, Default)]
-pub(in crate::runs) struct Turns(Mutex<HashMap<Name, Arc<Lock<()>>>>);
+impl<N: Clone + Eq + Hash + fmt::Debug> Name for N {}
 
-/// The sole use of a key, until it is dropped.
+/// The names that are being used.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub struct Turns<N: Name>(Mutex<HashMap<N, Arc<Lock<()>>>>);
+
+impl<N: Name> Default for Turns<N> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+/// The sole use of a name, until it is dropped.
+#[derive(Debug)]
+pub struct Turn<N: Name> {
     _guard: OwnedMutexGuard<()>,
     /// Behind the guard, so that the lock is free when this looks whether anybody waits for it.
-    _place: Place,
+    _place: Place<N>,
 }
 
-/// Somebody who has, or waits for, the use of a key.
+/// Somebody who has, or waits for, the use of a name.
 #[derive(Debug)]
-struct Place {
-    turns: Arc<Turns>,
-    name: Name,
+struct Place<N: Name> {
+    turns: Arc<Turns<N>>,
+    name: N,
 }
 
-impl Turns {
-    /// Waits for the sole use of a key; those who wait come one after the other, in their order. Cancel safe.
-    pub(super) async fn take(self: &Arc<Self>, name: &Name) -> Turn {
+impl<N: Name> Turns<N> {
+    /// Waits for the sole use of a name; those who wait come one after the other, in their order. Cancel safe.
+    pub async fn take(self: &Arc<Self>, name: &N) -> Turn<N> {
         let lock = Arc::clone(self.locks().entry(name.clone()).or_default());
         let place = Place { turns: Arc::clone(self), name: name.clone() };
         Turn { _guard: lock.lock_owned().await, _place: place }
     }
 
-    fn locks(&self) -> MutexGuard<'_, HashMap<Name, Arc<Lock<()>>>> {
+    fn locks(&self) -> MutexGuard<'_, HashMap<N, Arc<Lock<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl<N: Name> Drop for Place<N> {
     fn drop(&mut self) {
         let mut locks = self.turns.locks();
         // The map has the last one: whoever holds or waits has another.
@@ -56,14 +67,11 @@ impl Drop for Place {
 mod tests {
     use std::pin::pin;
 
-    use futures_util::FutureExt;
-    use tidemark_store::Owner;
-
-    use super::super::record::Key;
     use super::*;
+    use futures_util::FutureExt;
 
-    fn name(key: &str) -> Name {
-        Name::of(&Owner::new("alice").unwrap(), &Key::new(key).unwrap())
+    fn name(name: &str) -> String {
+        name.to_owned()
     }
 
     #[tokio::test]
