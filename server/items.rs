@@ -67,7 +67,7 @@ pub(crate) fn identified(
             let kind = member("type").or_else(|| members.get("role").map(|_| MESSAGE.to_owned()));
             let known = PREFIXES.iter().find(|(name, _)| kind.as_deref() == Some(*name));
             let prefix = known.map_or(OTHER_PREFIX, |(_, prefix)| prefix);
-            format!("{prefix}{}{place:04x}", seed)
+            format!("{prefix}{seed}{place:04x}")
         });
         taken.insert(id.clone());
         Ok((id, item))

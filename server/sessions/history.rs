@@ -139,7 +139,7 @@ impl Shared {
     ) -> Result<HistoryPage, Error> {
         let size = usize::try_from(page_size).unwrap_or(usize::MAX);
         let search = Search {
-            before: before.unwrap_or(found.committed().next()),
+            before: before.unwrap_or_else(|| found.committed().next()),
             view,
             // One more, to know whether there is another.
             want: size.saturating_add(1),

@@ -147,7 +147,7 @@ impl Sessions {
         let (rows, has_more) = match query.order {
             Order::Ascending => shared.forth(&found, Seq::after(behind), size).await?,
             Order::Descending => {
-                let before = behind.unwrap_or(found.committed().next());
+                let before = behind.unwrap_or_else(|| found.committed().next());
                 let search = Search { before, view: View::All, want: size + 1, most: None };
                 let mut back = shared.back(found.log(), search).await?;
                 let full = back.rows.len() > size;
