@@ -201,7 +201,7 @@ impl Cast {
         gate.change(&disabled, "disable").await;
         let soon = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 2;
         let expired = gate.make(&json!({"owner": "acme", "scopes": SCOPES, "expires_at": soon})).await.key;
-        let scopeless = gate.key("acme", &["grants.read"]).await.key;
+        let scopeless = gate.key("acme", &["owners.act_as"]).await.key;
         let response = owner.background(paced(1, 0)).await;
         let ended_ticket = ticket(&owner, &response, 1).await;
         let foreign_ticket = ticket(&owner, &response, 3600).await;

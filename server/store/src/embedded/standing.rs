@@ -129,7 +129,8 @@ impl Standing {
 
     pub(crate) fn read(reader: &mut Reader) -> Result<Self, Malformed> {
         let flags = reader.byte()?;
-        if flags & !FLAGS != 0 {
+        // A log that is endless says when it is due where one that is closed does.
+        if flags & !FLAGS != 0 || flags & (ENDLESS | CLOSED) == ENDLESS {
             return Err(Malformed("a flag that this version does not know"));
         }
         let status = reader.byte()?;
