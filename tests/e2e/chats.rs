@@ -309,14 +309,7 @@ async fn what_there_is_not_is_refused_and_never_half_done() {
         (one.as_str(), json!({"metadata": {"a": "b"}}), 405, "method_not_allowed"),
         ("/v1/responses/input_tokens", hello.clone(), 405, "method_not_allowed"),
         ("/v1/responses/compact", hello.clone(), 405, "method_not_allowed"),
-        ("/v1/conversations", json!({}), 404, "not_found"),
         ("/v1/embeddings", hello.clone(), 404, "not_found"),
-        (
-            "/v1/responses",
-            json!({"model": "demo", "input": "x", "conversation": "c"}),
-            400,
-            "invalid_request",
-        ),
     ] {
         let (got, reply) = Client::json(client.post(path, &body)).await;
         assert_eq!((got, &reply["error"]["code"]), (status, &json!(code)), "{path}");

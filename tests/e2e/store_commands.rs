@@ -155,7 +155,7 @@ async fn an_export_goes_on_after_a_response_that_cannot_be_read_and_says_so() {
     OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"X", at as u64).unwrap();
     let (code, out, err) = store(&dir, &["export"]);
     assert_eq!(code, 3);
-    assert!(err.contains("1 responses could not be read whole"), "{err}");
+    assert!(err.contains("1 responses or sessions could not be read whole"), "{err}");
     let all = lines(&out);
     let faults: Vec<&Value> = all.iter().filter(|line| line["kind"] == "fault").collect();
     assert_eq!((faults.len(), &faults[0]["id"]), (1, &ids[0].as_str().into()));

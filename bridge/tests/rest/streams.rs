@@ -292,11 +292,11 @@ async fn the_headers_of_a_chat_wait_for_its_first_chunk_or_the_first_heartbeat()
 
     let silent = vec![begun(), asked(), Step::Heartbeat, Step::Heartbeat, Step::Events(vec![failed(2)])];
     let bridge = Fake::streaming(silent).local();
-    let expected = [": heartbeat\n\n", ": heartbeat\n\n", &format!("id: 2\n{end}")];
+    let expected = [": heartbeat\n", ": heartbeat\n", &format!("id: 2\n{end}")];
     assert_eq!(chunks(&bridge, chat()).await, expected);
 
     let late = vec![begun(), Step::Heartbeat, asked(), Step::Events(vec![event(2, "chat.completion.chunk")])];
     let bridge = Fake::streaming(late).local();
-    let expected = [": heartbeat\n\n", "id: 2\ndata: {\"n\":2}\n\n", DONE];
+    let expected = [": heartbeat\n", "id: 2\ndata: {\"n\":2}\n\n", DONE];
     assert_eq!(chunks(&bridge, chat()).await, expected);
 }

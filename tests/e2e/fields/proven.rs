@@ -1,7 +1,10 @@
 //! The rows that are not about a request, and a test that proves each.
 
+/// The test of everything that there is not.
+const NOT_THERE: &str = "tests/e2e/chats.rs::what_there_is_not_is_refused_and_never_half_done";
+
 /// Tables by their heads; in each the rows by their first cells.
-pub(super) const ROWS: [(&str, &[(&str, &str)]); 3] = [
+pub(super) const ROWS: [(&str, &[(&str, &str)]); 4] = [
     (
         "| what | chat dialect | responses dialect |",
         &[
@@ -74,6 +77,19 @@ pub(super) const ROWS: [(&str, &[(&str, &str)]); 3] = [
                 "`GET /v1/chat/completions`",
                 "tests/e2e/chats.rs::a_chat_is_cancelled_and_deleted_under_its_own_path_alone",
             ),
+            (
+                "`GET …/{id}/messages`",
+                "bridge/tests/rest/lists.rs::chats_and_their_messages_are_listed_behind_an_id",
+            ),
+        ],
+    ),
+    (
+        "| what | answer | why |",
+        &[
+            ("`POST /v1/chat/completions/{id}` (`update`: new labels)", NOT_THERE),
+            ("lists with `order=asc`, `model` or `metadata[…]`", NOT_THERE),
+            ("`POST /v1/responses/input_tokens`, `POST /v1/responses/compact`", NOT_THERE),
+            ("embeddings, files, images, audio, batches, fine-tuning, assistants, vector stores", NOT_THERE),
         ],
     ),
     (
