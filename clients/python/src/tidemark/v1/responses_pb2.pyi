@@ -107,7 +107,7 @@ class CreateTicketResponse(_message.Message):
     def __init__(self, ticket: _Optional[_Union[Ticket, _Mapping]] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
-    __slots__ = ("model", "text", "items", "background", "store", "previous_response_id", "metadata", "extra", "wait", "idempotency_key", "ticket", "api")
+    __slots__ = ("model", "text", "items", "background", "store", "previous_response_id", "metadata", "extra", "wait", "idempotency_key", "ticket", "api", "session")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +127,7 @@ class CreateRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     TICKET_FIELD_NUMBER: _ClassVar[int]
     API_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
     model: str
     text: str
     items: bytes
@@ -139,7 +140,8 @@ class CreateRequest(_message.Message):
     idempotency_key: str
     ticket: TicketOrder
     api: Api
-    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., items: _Optional[bytes] = ..., background: _Optional[bool] = ..., store: _Optional[bool] = ..., previous_response_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., extra: _Optional[bytes] = ..., wait: _Optional[_Union[Wait, str]] = ..., idempotency_key: _Optional[str] = ..., ticket: _Optional[_Union[TicketOrder, _Mapping]] = ..., api: _Optional[_Union[Api, str]] = ...) -> None: ...
+    session: str
+    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., items: _Optional[bytes] = ..., background: _Optional[bool] = ..., store: _Optional[bool] = ..., previous_response_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., extra: _Optional[bytes] = ..., wait: _Optional[_Union[Wait, str]] = ..., idempotency_key: _Optional[str] = ..., ticket: _Optional[_Union[TicketOrder, _Mapping]] = ..., api: _Optional[_Union[Api, str]] = ..., session: _Optional[str] = ...) -> None: ...
 
 class CreateResponse(_message.Message):
     __slots__ = ("response", "replayed", "ticket")
@@ -292,7 +294,7 @@ class InputItem(_message.Message):
     def __init__(self, id: _Optional[str] = ..., json: _Optional[bytes] = ...) -> None: ...
 
 class Response(_message.Message):
-    __slots__ = ("id", "status", "model", "background", "store", "created_at", "completed_at", "usage", "error", "incomplete_reason", "cancel_reason", "previous_response_id", "metadata", "committed", "watermark", "json", "api")
+    __slots__ = ("id", "status", "model", "background", "store", "created_at", "completed_at", "usage", "error", "incomplete_reason", "cancel_reason", "previous_response_id", "metadata", "committed", "watermark", "json", "api", "session")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -317,6 +319,7 @@ class Response(_message.Message):
     WATERMARK_FIELD_NUMBER: _ClassVar[int]
     JSON_FIELD_NUMBER: _ClassVar[int]
     API_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
     id: str
     status: Status
     model: str
@@ -334,7 +337,8 @@ class Response(_message.Message):
     watermark: int
     json: bytes
     api: Api
-    def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., model: _Optional[str] = ..., background: _Optional[bool] = ..., store: _Optional[bool] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., error: _Optional[_Union[ResponseError, _Mapping]] = ..., incomplete_reason: _Optional[str] = ..., cancel_reason: _Optional[str] = ..., previous_response_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., committed: _Optional[int] = ..., watermark: _Optional[int] = ..., json: _Optional[bytes] = ..., api: _Optional[_Union[Api, str]] = ...) -> None: ...
+    session: str
+    def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., model: _Optional[str] = ..., background: _Optional[bool] = ..., store: _Optional[bool] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., error: _Optional[_Union[ResponseError, _Mapping]] = ..., incomplete_reason: _Optional[str] = ..., cancel_reason: _Optional[str] = ..., previous_response_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., committed: _Optional[int] = ..., watermark: _Optional[int] = ..., json: _Optional[bytes] = ..., api: _Optional[_Union[Api, str]] = ..., session: _Optional[str] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
