@@ -12,6 +12,7 @@
     reason = "tests"
 )]
 
+pub mod app;
 pub mod bridge;
 pub mod model;
 pub mod rest;

@@ -15,6 +15,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod grants;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

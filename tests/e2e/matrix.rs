@@ -19,9 +19,10 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use crate::chats;
+use crate::common::app::{App, SETTINGS};
 use crate::common::rest::Client;
 use crate::keys::{Gate, Made, UNKNOWN};
-use crate::oauth::{self, App};
+use crate::oauth;
 use crate::setup::{paced, until};
 
 /// Callers in the order of the columns of [`TABLE`].
@@ -193,8 +194,8 @@ struct Cast {
 
 impl Cast {
     async fn new() -> Self {
-        let gate = Gate::with_settings(oauth::SETTINGS);
-        let app = App::register(&gate).await;
+        let gate = Gate::with_settings(SETTINGS);
+        let app = App::register(&gate.server.gateway_url()).await;
         let owner = gate.with(&gate.key("acme", &SCOPES).await);
         let other = gate.with(&gate.key("bob", &SCOPES).await);
         let disabled = gate.key("acme", &SCOPES).await;
@@ -230,7 +231,7 @@ impl Cast {
         };
         let key = self.gate.key("acme", &["models.read"]).await;
         let app = match row {
-            "GrantsService/DeleteClient" => App::register(&self.gate).await.client,
+            "GrantsService/DeleteClient" => App::register(&self.gate.server.gateway_url()).await.client,
             _ if row.contains("RevokeGrant") || row.contains("sessions/") => {
                 self.app.ask(&key.key).await;
                 oauth::sessions(&self.owner).await[0]["id"].as_str().unwrap().to_owned()

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use tidemark_proto::v1::grants_service_client::GrantsServiceClient;
 use tidemark_proto::v1::{ListGrantsRequest, RevokeGrantRequest};
@@ -11,96 +10,11 @@ use tokio::time::timeout;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::common::app::{App, SETTINGS};
 use crate::common::rest::Client;
 use crate::common::server::{patience, tidemark, tidemark_with};
 use crate::keys::{Gate, SECRET, code, with_bearer};
 use crate::setup::paced;
-
-/// Lets apps in. Nothing of a request says what the gateway is called, so the issuer need not be where it listens.
-pub(crate) const SETTINGS: &str = "[oauth]\nmode = \"both\"\nissuer = \"http://127.0.0.1:1\"\nregistration = \"open\"\nrate = \"off\"\n\
-                                   registration_rate = \"off\"\n";
-
-const BACK: &str = "http://127.0.0.1:9/cb";
-const VERIFIER: &str = "a-verifier-of-enough-letters-0123456789-abcdef";
-/// The S256 challenge of it.
-const CHALLENGE: &str = "ntdU3X1S2B8tbNlUvTMWCIg6-tiZf49qppXvgL0AwGA";
-
-/// An app, and the browser of whoever lets it in.
-pub(crate) struct App {
-    http: reqwest::Client,
-    base: String,
-    pub(crate) client: String,
-}
-
-/// What it was given.
-pub(crate) struct Given {
-    pub(crate) access: String,
-    pub(crate) refresh: String,
-}
-
-impl App {
-    /// A new app at the gateway itself: a bridge alone does not let apps in.
-    pub(crate) async fn register(gate: &Gate) -> Self {
-        let http = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
-        let base = gate.server.gateway_url();
-        let body = json!({"client_name": "App", "redirect_uris": ["http://127.0.0.1/cb"]});
-        let made = http.post(format!("{base}/oauth2/register")).json(&body).send().await.unwrap();
-        assert_eq!(made.status(), 201);
-        let made: Value = made.json().await.unwrap();
-        let client = made["client_id"].as_str().unwrap().to_owned();
-        Self { http, base, client }
-    }
-
-    /// Tokens, by somebody who shows this key.
-    pub(crate) async fn ask(&self, key: &str) -> Given {
-        let query = [
-            ("client_id", self.client.as_str()),
-            ("redirect_uri", BACK),
-            ("response_type", "code"),
-            ("code_challenge", CHALLENGE),
-            ("code_challenge_method", "S256"),
-        ];
-        let url = reqwest::Url::parse_with_params(&format!("{}/oauth2/authorize", self.base), query).unwrap();
-        let page = self.http.get(url).send().await.unwrap().text().await.unwrap();
-        let seal = page.split("name=\"request\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-        let answer = self.post("authorize", &[("request", seal), ("key", key), ("decision", "key")]).await;
-        assert_eq!(answer.status(), 303);
-        let location = reqwest::Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
-        let code = location.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("client_id", &self.client),
-            ("code", &code),
-            ("redirect_uri", BACK),
-            ("code_verifier", VERIFIER),
-        ];
-        given(self.post("token", &form).await).await.unwrap()
-    }
-
-    /// The tokens after these.
-    pub(crate) async fn refresh(&self, token: &str) -> Option<Given> {
-        let form = [("grant_type", "refresh_token"), ("client_id", &self.client), ("refresh_token", token)];
-        given(self.post("token", &form).await).await
-    }
-
-    async fn post(&self, path: &str, form: &[(&str, &str)]) -> reqwest::Response {
-        let body = reqwest::Url::parse_with_params("http://x", form).unwrap().query().unwrap().to_owned();
-        let request = self.http.post(format!("{}/oauth2/{path}", self.base));
-        let request = request.header("content-type", "application/x-www-form-urlencoded");
-        request.body(body).send().await.unwrap()
-    }
-}
-
-async fn given(reply: reqwest::Response) -> Option<Given> {
-    let status = reply.status();
-    let said: Value = reply.json().await.unwrap();
-    if status != 200 {
-        assert_eq!((status.as_u16(), &said["error"]), (400, &json!("invalid_grant")));
-        return None;
-    }
-    let text = |name: &str| said[name].as_str().unwrap().to_owned();
-    Some(Given { access: text("access_token"), refresh: text("refresh_token") })
-}
 
 /// The grants that somebody sees, as REST shows them.
 pub(crate) async fn sessions(client: &Client) -> Vec<Value> {
@@ -121,7 +35,7 @@ async fn gate() -> (Gate, Client, String) {
 #[tokio::test]
 async fn b_27_revoking_a_session_ends_its_open_streams_within_a_second_over_both_surfaces() {
     let (gate, owner, key) = gate().await;
-    let app = App::register(&gate).await;
+    let app = App::register(&gate.server.gateway_url()).await;
     let (first, second) = (app.ask(&key).await, app.ask(&key).await);
     let id = owner.background(paced(600, 1)).await;
     let mut sse = gate.anybody.with_key(&first.access).resume(&id, None).await;
@@ -169,7 +83,8 @@ async fn over_grpc_end(stream: &mut tonic::Streaming<tidemark_proto::v1::ResumeR
 #[tokio::test]
 async fn b_25_sessions_are_listed_filtered_and_paged_over_rest_and_grpc() {
     let (gate, owner, key) = gate().await;
-    let (app, other) = (App::register(&gate).await, App::register(&gate).await);
+    let (app, other) =
+        (App::register(&gate.server.gateway_url()).await, App::register(&gate.server.gateway_url()).await);
     for app in [&app, &other, &app] {
         app.ask(&key).await;
     }
@@ -214,7 +129,7 @@ async fn b_25_sessions_are_listed_filtered_and_paged_over_rest_and_grpc() {
 #[tokio::test]
 async fn after_kill_nine_grants_revocations_and_used_tokens_are_what_they_were() {
     let (mut gate, owner, key) = gate().await;
-    let app = App::register(&gate).await;
+    let app = App::register(&gate.server.gateway_url()).await;
     let (kept, revoked, renewed) = (app.ask(&key).await, app.ask(&key).await, app.ask(&key).await);
     let newer = app.refresh(&renewed.refresh).await.unwrap();
     let id = sessions(&owner).await[1]["id"].as_str().unwrap().to_owned();
@@ -222,7 +137,7 @@ async fn after_kill_nine_grants_revocations_and_used_tokens_are_what_they_were()
     assert_eq!(owner.request(Method::DELETE, &path).send().await.unwrap().status(), 204);
     gate.server.kill();
     gate.server.restart();
-    let app = App { base: gate.server.gateway_url(), ..app };
+    let app = app.at(&gate.server.gateway_url());
     let models = async |token: &str| {
         let client = Client::new(&gate.server.url()).with_key(token);
         Client::json(client.get("/v1/models")).await.0
@@ -237,7 +152,7 @@ async fn after_kill_nine_grants_revocations_and_used_tokens_are_what_they_were()
 #[tokio::test]
 async fn b_28_the_command_line_sees_and_ends_what_apps_were_given() {
     let (gate, _, key) = gate().await;
-    let app = App::register(&gate).await;
+    let app = App::register(&gate.server.gateway_url()).await;
     let given = app.ask(&key).await;
     let run = |line: &str| {
         let env = [("TIDEMARK_SERVER", gate.server.gateway_url()), ("TIDEMARK_KEY", SECRET.to_owned())];
