@@ -21,7 +21,7 @@ use cpu::cpu_seconds;
 use process::Process;
 use scratch::scratch;
 use serde_json::{Value, json};
-use stats::quantile;
+use stats::{median, quantile};
 
 /// Items of a history, unless the command line says others.
 const LENGTHS: [usize; 3] = [1_000, 10_000, 100_000];
@@ -105,7 +105,7 @@ async fn measure(items: usize) {
     }
     let cpu = (cpu_seconds(pid) - cpu) * 1e6 / PAGES as f64;
     let growth = resident_kib(pid) - resident;
-    let (p50, p99) = (quantile(waits.iter().copied(), 0.5), quantile(waits, 0.99));
+    let (p50, p99) = (median(waits.iter().copied()), quantile(waits, 0.99));
     println!(
         "| {items} | {p50:.0} | {p99:.0} | {cpu:.0} | {growth:.0} | {:.0} |",
         resident_kib(pid) / 1024.0
