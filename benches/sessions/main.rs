@@ -91,7 +91,7 @@ fn resident_kib(pid: u32) -> f64 {
 
 async fn measure(items: usize) {
     let dir = scratch();
-    let server = Process::tidemark(dir.path(), "os", "");
+    let server = Process::tidemark(dir.path(), "os", "[limits]\nitems_per_session = \"off\"\n");
     let session = Session::filled(&server, items).await;
     let middle = session.middle(items).await;
     let (pid, mut waits) = (server.pid(), Vec::new());
