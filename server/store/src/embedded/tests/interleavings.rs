@@ -16,7 +16,7 @@ use super::super::change::{Origin, Payload};
 use super::super::frame::Lsn;
 use super::super::log::{LogState, Logs, Stored};
 use super::super::read::{Looked, look};
-use super::super::standing::Standing;
+use super::super::standing::{End, Standing};
 use super::super::writer::{Effect, extent_of, new_stored, show};
 use crate::api::{Close, ReadLimit};
 use crate::quota::Quotas;
@@ -116,7 +116,8 @@ fn stored(number: u64, closed: bool) -> Stored {
     let origin = Origin { owner: owner(), created_at: UnixMillis(0), document };
     let mut stored = new_stored(&origin, Lsn(1));
     let close = Close { compacts_at: None, expires_at: None };
-    let standing = Standing { closed: closed.then_some(close), ..Standing::of(&stored) };
+    let end = if closed { End::Closed(close) } else { End::Open };
+    let standing = Standing { end, ..Standing::of(&stored) };
     standing.apply(&mut stored, Seq::new(number), Lsn(1 + number));
     stored
 }
