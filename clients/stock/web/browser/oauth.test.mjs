@@ -107,7 +107,7 @@ for (const [name, viewport] of [["desktop", DESKTOP], ["phone", PHONE]]) {
     assert.match(await page.getByRole("alert").innerText(), /No device waits/);
     await page.getByLabel("The code that your device shows").fill(device.user_code.toLowerCase().replace("-", " "));
     await page.keyboard.press("Enter");
-    assert.match(await page.locator("main").innerText(), new RegExp(device.user_code));
+    await page.locator("main", { hasText: device.user_code }).waitFor();
     await look(page, `device-${name}`);
     await page.getByLabel("Your key").fill(key);
     await page.getByRole("button", { name: "Allow" }).click();
