@@ -12,6 +12,9 @@ NARROWING = ("x-tidemark-owner", "x-tidemark-scopes")
 # A second credential, which is refused, and positions that must have come from an earlier page. Tests in Rust have them.
 GIVEN_OUT = ("ticket", "cursor")
 
+# Where `after` is one of these, too; of a history, it is for streams alone.
+LISTS = ("/input_items", "/messages", "/items", "/history", "/oauth2/sessions")
+
 
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
@@ -37,7 +40,7 @@ def before_call(context, case, kwargs):
     if "last-event-id" in (case.headers or ()) and not case.headers["last-event-id"].isdecimal():
         # What it must be depends on whether there is a stream.
         case.headers["last-event-id"] = "0"
-    given_out = (*GIVEN_OUT, "after") if path.endswith(("/input_items", "/messages")) else GIVEN_OUT
+    given_out = (*GIVEN_OUT, "after") if path.endswith(LISTS) else GIVEN_OUT
     for name in given_out:
         # An empty one is wrong whoever gives it out.
         if case.query and case.query.get(name):
