@@ -88,7 +88,8 @@ impl GrantFilter {
     /// `invalid_request` that names the field.
     pub fn new(owner: &str, modes: Vec<GrantMode>, client: &str, text: &str) -> Result<Self, Error> {
         let owner = if owner.is_empty() { None } else { Some(owner_named(owner, "owner")?) };
-        let no_client = |_| Error::invalid("client_id", "the id of a client is client_ and 32 hexadecimal digits");
+        let no_client =
+            |_| Error::invalid("client_id", "the id of a client is client_ and 32 hexadecimal digits");
         let client = if client.is_empty() { None } else { Some(client.parse().map_err(no_client)?) };
         if text.chars().count() > MAX_NAME_CHARS {
             return Err(Error::invalid("q", format!("at most {MAX_NAME_CHARS} characters")));
