@@ -180,6 +180,15 @@ impl Node {
         }
     }
 
+    /// Whether it is a string.
+    pub fn is_text(&self) -> bool {
+        match &self.0 {
+            Form::Raw(raw) => raw.get().starts_with('"'),
+            Form::Text(_) => true,
+            Form::List(_) | Form::Object(_) => false,
+        }
+    }
+
     /// How many bytes it needs as JSON.
     pub fn json_len(&self) -> usize {
         let commas = |count: usize| count.saturating_sub(1) + 2;

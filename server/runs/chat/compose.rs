@@ -259,12 +259,14 @@ fn went_on() -> Stop {
     breach("the backend went on after it had said that it was done")
 }
 
-/// What a chunk adds to the output: the values of its deltas, their tokens, and names that are not of the contract.
+/// What a chunk adds to the output: the values of its deltas, their tokens, and names that are not of the contract. Of a text that
+/// is what is between its quotes: those are there once, however many pieces it comes in.
 fn output_bytes(chunk: &mut Node) -> usize {
     const KNOWN: [&str; 5] = ["content", "reasoning_content", "refusal", "role", "tool_calls"];
     let value = |(name, node): &(Box<str>, Node)| {
         let name = if KNOWN.contains(&&**name) { 0 } else { name.len() };
-        name + node.json_len()
+        let quotes = if node.is_text() { 2 } else { 0 };
+        name + node.json_len().saturating_sub(quotes)
     };
     let mut bytes = 0;
     for choice in chunk.get("choices").and_then(Node::items).into_iter().flatten() {
@@ -385,7 +387,7 @@ mod tests {
 
     #[test]
     fn at_the_limit_every_choice_that_is_open_was_cut() {
-        let (mut composer, mut outbox) = composer(12);
+        let (mut composer, mut outbox) = composer(7);
         let piece = |index: u64, text: &str| {
             chunk(&json!({"choices": [{"index": index, "delta": {"content": text}}]}))
         };
