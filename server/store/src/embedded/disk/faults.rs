@@ -69,8 +69,43 @@ struct State {
     struck: Option<Op>,
     /// What unsynced writes have changed: the length of the file before, and the bytes that lay there.
     unsynced: BTreeMap<PathBuf, Vec<(u64, u64, Vec<u8>)>>,
-    /// Names that changed and whose directory was not synced since: what they stood for before.
-    names: Vec<(PathBuf, Option<Vec<u8>>)>,
+    /// Names that changed and whose directory was not synced since, in the order of the changes.
+    names: Vec<Name>,
+}
+
+/// A name, and what it stood for before it changed.
+#[derive(Debug)]
+struct Name {
+    path: PathBuf,
+    before: Before,
+}
+
+#[derive(Debug)]
+enum Before {
+    Nothing,
+    File(Vec<u8>),
+    /// Its files, and what had changed in it without a sync.
+    Dir {
+        files: Vec<(PathBuf, Vec<u8>)>,
+        names: Vec<Name>,
+    },
+}
+
+impl Name {
+    /// Has the name stand for what it did before.
+    fn undo(self) {
+        match self.before {
+            Before::Nothing => drop(fs::remove_file(self.path)),
+            Before::File(bytes) => fs::write(self.path, bytes).unwrap(),
+            Before::Dir { files, names } => {
+                fs::create_dir_all(self.path).unwrap();
+                for (path, bytes) in files {
+                    fs::write(path, bytes).unwrap();
+                }
+                names.into_iter().rev().for_each(Self::undo);
+            }
+        }
+    }
 }
 
 static PLANS: Mutex<Vec<Arc<Plan>>> = Mutex::new(Vec::new());
@@ -141,12 +176,7 @@ impl Plan {
                 file.set_len(length).unwrap();
             }
         }
-        for (path, before) in std::mem::take(&mut state.names).into_iter().rev() {
-            match before {
-                Some(bytes) => fs::write(path, bytes).unwrap(),
-                None => drop(fs::remove_file(path)),
-            }
-        }
+        std::mem::take(&mut state.names).into_iter().rev().for_each(Name::undo);
     }
 }
 
@@ -173,11 +203,23 @@ pub(crate) fn before(op: Op, path: &Path) -> io::Result<()> {
     let mut state = plan.state();
     match op {
         Op::Sync => drop(state.unsynced.remove(path)),
-        Op::SyncDir => state.names.retain(|(changed, _)| changed.parent() != Some(path)),
-        Op::Open if !path.exists() => state.names.push((path.to_owned(), None)),
+        Op::SyncDir => state.names.retain(|name| name.path.parent() != Some(path)),
+        Op::Open if !path.exists() => {
+            state.names.push(Name { path: path.to_owned(), before: Before::Nothing });
+        }
         Op::Remove if path.is_file() => {
-            let bytes = fs::read(path)?;
-            state.names.push((path.to_owned(), Some(bytes)));
+            let before = Before::File(fs::read(path)?);
+            state.names.push(Name { path: path.to_owned(), before });
+        }
+        // Of the files of the index nothing is known: they are sled's.
+        Op::Remove if path.is_dir() && plan.area(path) != Some(Area::Index) => {
+            let files = fs::read_dir(path)?.map(|file| {
+                let path = file?.path();
+                Ok((path.clone(), fs::read(path)?))
+            });
+            let files = files.collect::<io::Result<_>>()?;
+            let names = state.names.extract_if(.., |name| name.path.starts_with(path)).collect();
+            state.names.push(Name { path: path.to_owned(), before: Before::Dir { files, names } });
         }
         _ => {}
     }
@@ -211,8 +253,11 @@ pub(crate) fn before_rename(from: &Path, to: &Path) -> io::Result<()> {
     if let Some(fault) = plan.strike(Op::Rename, to) {
         return Err(fault.error());
     }
-    let (moved, before) = (fs::read(from)?, fs::read(to).ok());
-    plan.state().names.extend([(to.to_owned(), before), (from.to_owned(), Some(moved))]);
+    let (moved, before) = (fs::read(from)?, fs::read(to).map_or(Before::Nothing, Before::File));
+    plan.state().names.extend([
+        Name { path: to.to_owned(), before },
+        Name { path: from.to_owned(), before: Before::File(moved) },
+    ]);
     Ok(())
 }
 

@@ -7,6 +7,8 @@ mod both;
 mod change;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use tokio::runtime::Runtime;
 
 use self::both::Both;
@@ -117,21 +119,42 @@ proptest! {
         durability in prop_oneof![3 => Just(Durability::Sync), 1 => Just(Durability::Os)],
         events in prop::collection::vec(event(), 1..120),
     ) {
-        Runtime::new().unwrap().block_on(async {
-            let mut both = Both::new(durability);
-            for event in events {
-                both.apply(event).await;
-            }
-            // A disk that was to fail does not any more.
-            if both.plan.is_some() {
-                both.recover().await;
-            }
-            both.compare().await;
-            both.recover().await;
-            both.compare().await;
-            both.end();
-            let checked = EmbeddedStore::check(both.dir.path(), &mut |problem| panic!("{problem}"));
-            assert_eq!(checked.unwrap().problems, 0);
-        });
+        Runtime::new().unwrap().block_on(history(durability, events));
     }
+}
+
+async fn history(durability: Durability, events: impl IntoIterator<Item = Event>) {
+    let mut both = Both::new(durability);
+    for event in events {
+        both.apply(event).await;
+    }
+    // A disk that was to fail does not any more.
+    if both.plan.is_some() {
+        both.recover().await;
+    }
+    both.compare().await;
+    both.recover().await;
+    both.compare().await;
+    both.end();
+    let checked = EmbeddedStore::check(both.dir.path(), &mut |problem| panic!("{problem}"));
+    assert_eq!(checked.unwrap().problems, 0);
+}
+
+/// A cut brings a directory back that was removed, and the file that was removed from it before.
+#[tokio::test]
+async fn the_power_goes_after_a_blob_and_then_its_log_were_removed() {
+    // Of one entry, every place is the first.
+    let place = any::<prop::sample::Index>().new_tree(&mut TestRunner::deterministic()).unwrap().current();
+    history(
+        Durability::Sync,
+        [
+            Event::Create { log: 3, entries: vec![65_537] },
+            Event::Crash { area: Area::Blobs, nth: 99, fault: Fault::Broken, cut: true },
+            Event::Compact { log: 3, places: (place, place), group: 1, size: 0 },
+            Event::Index,
+            Event::Purge { log: 3 },
+            Event::Index,
+        ],
+    )
+    .await;
 }
