@@ -1,10 +1,11 @@
-//! The contract of Tidemark: package `tidemark.v1`, generated from the `.proto` files of this folder, with the table of errors
-//! and the names of metadata keys and headers.
+//! The contract of Tidemark: package `tidemark.v1`, generated from the `.proto` files of this folder, with the table of errors,
+//! the names of metadata keys and headers, and what a stream is to a caller in the same process.
 //!
 //! It owns what both sides of a call must agree on. It must never know how a call is served or where its data lies.
 
 pub mod codec;
 pub mod errors;
+pub mod handover;
 pub mod names;
 
 /// Messages, clients and servers of package `tidemark.v1`.

@@ -16,11 +16,11 @@ use serde_json::value::RawValue;
 use tidemark_proto::v1::{
     ErrorCode, HistoryPage, ListHistoryRequest, SessionItem, View, WatchHistoryRequest, WatchHistoryResponse,
 };
-use tonic::Streaming;
 
 use crate::caller::Caller;
 use crate::error::{self, Ending, Failure};
 use crate::lists::{AFTER, CURSOR, PAGE_TOKEN};
+use crate::messages::Messages;
 use crate::params::Params;
 use crate::responses::{self, Id};
 use crate::router::Bridge;
@@ -172,7 +172,7 @@ pub(crate) async fn get(
         let messages = bridge.clients.sessions().watch_history(caller.call(call)).await;
         let named = if from_header { LAST_EVENT_ID } else { AFTER };
         let messages = messages.map_err(|status| Failure::from(status).rename_param(AFTER, named))?;
-        let watching = Watching { key, messages: messages.into_inner(), last: None, begun: false };
+        let watching = Watching { key, messages: Messages::of(messages), last: None, begun: false };
         return Ok(sse::event_stream(stream::unfold(Some(watching), next_chunk)));
     }
     let call = ListHistoryRequest { key: key.clone(), view, page_size: limit, page_token: cursor };
@@ -186,7 +186,7 @@ pub(crate) async fn get(
 /// A stream being sent.
 struct Watching {
     key: String,
-    messages: Streaming<WatchHistoryResponse>,
+    messages: Messages<WatchHistoryResponse>,
     /// The position and the number that frames repeat which are no news.
     last: Option<(String, u64)>,
     begun: bool,

@@ -16,6 +16,7 @@ mod grants;
 mod history;
 mod keys;
 mod lists;
+mod messages;
 mod models;
 mod params;
 mod position;

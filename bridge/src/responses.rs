@@ -19,6 +19,7 @@ use crate::body;
 use crate::caller::Caller;
 use crate::create::{self, Delivery};
 use crate::error::{self, Failure};
+use crate::messages::Messages;
 use crate::params::Params;
 use crate::position::{self, EVENT_IDS, Position, View};
 use crate::repeat;
@@ -88,8 +89,8 @@ async fn create_stream(
     event_ids: bool,
 ) -> Result<Response, Failure> {
     let after = call.get_ref().after;
-    let messages = bridge.clients.responses().create_stream(call).await;
-    let mut messages = messages.map_err(repeat::refusal)?.into_inner();
+    let reply = bridge.clients.responses().create_stream(call).await;
+    let mut messages = Messages::of(reply.map_err(repeat::refusal)?);
     // It comes as soon as the response exists, and names it.
     let Some(mut first) = messages.message().await? else {
         return Err(Failure::broken_contract("CreateStream ended without a message"));
@@ -171,7 +172,7 @@ pub(crate) async fn resume(
     // An id that no header can hold is for the gateway to refuse, like any other that it does not know.
     let header = response_id(&id);
     let call = ResumeRequest { id, after: position.after, on_gap: position.on_gap.into(), api: api.into() };
-    let mut messages = bridge.clients.responses().resume(caller.call(call)).await?.into_inner();
+    let mut messages = Messages::of(bridge.clients.responses().resume(caller.call(call)).await?);
     let first = sse::first(&mut messages).await?;
     let mut reply = match first {
         // What ends the reconnecting of a browser that has all of it (D-9).

@@ -1,4 +1,4 @@
-//! Server-sent events: a gRPC stream as a body.
+//! Server-sent events: the stream of a call as a body.
 //!
 //! It owns the frames (D-9, D-10, W-19…W-21): one chunk per message, a frame never split, LF only, what the end of the stream
 //! looks like. It must never know what an event says: its bytes were written when it entered the log (D-4).
@@ -13,9 +13,10 @@ use futures_util::{Stream, stream};
 use http::{HeaderName, HeaderValue, header};
 use serde::Serialize;
 use tidemark_proto::v1::{CreateStreamResponse, Event, Gap, ResumeResponse};
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use crate::error::{self, Ending, Failure};
+use crate::messages::Messages;
 
 /// How long the headers of a resumed stream wait for its first message, so that a refusal that comes as the first thing in the
 /// stream still gets an HTTP status of its own (D-20). A reader that is up to date has nothing to get, and goes on without.
@@ -68,7 +69,7 @@ pub(crate) enum First<M> {
 ///
 /// # Errors
 /// If the stream failed before its first message.
-pub(crate) async fn first<M>(messages: &mut Streaming<M>) -> Result<First<M>, Status> {
+pub(crate) async fn first<M>(messages: &mut Messages<M>) -> Result<First<M>, Status> {
     match tokio::time::timeout(FIRST_MESSAGE_WAIT, messages.message()).await {
         Ok(Ok(Some(message))) => Ok(First::Message(message)),
         Ok(Ok(None)) => Ok(First::Ended),
@@ -78,16 +79,15 @@ pub(crate) async fn first<M>(messages: &mut Streaming<M>) -> Result<First<M>, St
 }
 
 /// The reply that streams `first` and then the rest of `messages`. Dropping its body drops the call.
-pub(crate) fn reply<M>(first: First<M>, messages: Streaming<M>, frames: Box<dyn Frames>) -> Response
+pub(crate) fn reply<M>(first: First<M>, messages: Messages<M>, frames: Box<dyn Frames>) -> Response
 where
     M: Into<Batch> + Send + 'static,
 {
-    let reader = match first {
-        First::Message(message) => Reader { first: Some(message.into()), messages: Some(messages), frames },
-        First::Nothing => Reader { first: None, messages: Some(messages), frames },
-        First::Ended => Reader { first: None, messages: None, frames },
+    let first = match first {
+        First::Message(message) => Some(message.into()),
+        First::Nothing | First::Ended => None,
     };
-    event_stream(stream::unfold(Some(reader), next_chunk))
+    event_stream(stream::unfold(Some(Reader { first, messages, frames }), next_chunk))
 }
 
 /// The reply that streams these chunks, each of whole frames.
@@ -107,8 +107,7 @@ pub(crate) fn event_stream(
 struct Reader<M> {
     /// Read before the headers went out.
     first: Option<Batch>,
-    /// None once it has ended.
-    messages: Option<Streaming<M>>,
+    messages: Messages<M>,
     frames: Box<dyn Frames>,
 }
 
@@ -119,20 +118,14 @@ async fn next_chunk<M: Into<Batch>>(
     loop {
         let batch = match reader.first.take() {
             Some(batch) => batch,
-            None => {
-                let next = match &mut reader.messages {
-                    Some(messages) => messages.message().await,
-                    None => Ok(None),
-                };
-                match next {
-                    Ok(Some(message)) => message.into(),
-                    Ok(None) => return last(reader.frames.end()),
-                    Err(status) => match Ending::from(status) {
-                        Ending::Resume => return None,
-                        Ending::Fault(failure) => return last(reader.frames.fault(&failure)),
-                    },
-                }
-            }
+            None => match reader.messages.message().await {
+                Ok(Some(message)) => message.into(),
+                Ok(None) => return last(reader.frames.end()),
+                Err(status) => match Ending::from(status) {
+                    Ending::Resume => return None,
+                    Ending::Fault(failure) => return last(reader.frames.fault(&failure)),
+                },
+            },
         };
         let chunk = reader.frames.batch(&batch);
         if !chunk.is_empty() {

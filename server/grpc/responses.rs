@@ -1,8 +1,7 @@
 //! `ResponsesService`.
 
-use std::pin::Pin;
-
 use futures_util::{Stream, StreamExt, stream};
+use tidemark_proto::handover::{self, Outgoing};
 use tidemark_proto::v1::responses_service_server::ResponsesService;
 use tidemark_proto::v1::{
     self, CancelRequest, CancelResponse, CreateRequest, CreateResponse, CreateStreamRequest,
@@ -29,9 +28,6 @@ pub struct Responses {
     access: Access,
 }
 
-/// A stream of messages. Dropping it drops the reader behind it.
-type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
 impl Responses {
     /// The service over these responses, for those who have access.
     pub fn new(runs: Runs, access: Access) -> Self {
@@ -56,8 +52,8 @@ impl Responses {
 
 #[tonic::async_trait]
 impl ResponsesService for Responses {
-    type CreateStreamStream = Messages<CreateStreamResponse>;
-    type ResumeStream = Messages<ResumeResponse>;
+    type CreateStreamStream = Outgoing<CreateStreamResponse>;
+    type ResumeStream = Outgoing<ResumeResponse>;
 
     async fn create(&self, request: Request<CreateRequest>) -> Result<Response<CreateResponse>, Status> {
         let principal = principal(&request)?;
@@ -101,11 +97,11 @@ impl ResponsesService for Responses {
         let reader = self.runs.read(created).await.map_err(|error| status(&error))?;
         let guarded = Guarded::new(reader, self.access.clone(), principal).await?;
         if after.is_none() {
-            return Ok(Response::new(Box::pin(created_parts(guarded, name))));
+            return Ok(handover::reply(created_parts(guarded, name)));
         }
         // Behind a position there may be nothing for long, or ever: the response is named at once.
         let messages = created_parts(guarded, CreateStreamResponse::default());
-        Ok(Response::new(Box::pin(stream::iter([Ok(name)]).chain(messages))))
+        Ok(handover::reply(stream::iter([Ok(name)]).chain(messages)))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
@@ -140,7 +136,7 @@ impl ResponsesService for Responses {
             let result = guarded.next().await?;
             Some((result.map(resumed_part), guarded))
         });
-        Ok(Response::new(Box::pin(messages)))
+        Ok(handover::reply(messages))
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {

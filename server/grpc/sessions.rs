@@ -1,8 +1,7 @@
 //! `SessionsService`.
 
-use std::pin::Pin;
-
-use futures_util::{Stream, stream};
+use futures_util::stream;
+use tidemark_proto::handover::{self, Outgoing};
 use tidemark_proto::v1::sessions_service_server::SessionsService;
 use tidemark_proto::v1::{
     self, AddItemsRequest, AddItemsResponse, CreateSessionRequest, CreateSessionResponse, DeleteItemRequest,
@@ -53,7 +52,7 @@ impl Source for Watcher {
 
 #[tonic::async_trait]
 impl SessionsService for SessionsOf {
-    type WatchHistoryStream = Pin<Box<dyn Stream<Item = Result<WatchHistoryResponse, Status>> + Send>>;
+    type WatchHistoryStream = Outgoing<WatchHistoryResponse>;
 
     async fn create_session(
         &self,
@@ -149,7 +148,7 @@ impl SessionsService for SessionsOf {
             let result = guarded.next().await?;
             Some((result.map(sight), guarded))
         });
-        Ok(Response::new(Box::pin(messages)))
+        Ok(handover::reply(messages))
     }
 
     async fn add_items(

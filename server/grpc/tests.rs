@@ -1,5 +1,7 @@
 //! The services over the store in memory and a scripted backend.
 
+mod handover;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -10,7 +10,6 @@ mod frames;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use tidemark_proto::v1::{Api, CreateRequest, CreateStreamRequest, CreateStreamResponse};
-use tonic::Streaming;
 
 use self::create::Delivery;
 pub(crate) use self::frames::ChunkFrames;
@@ -18,6 +17,7 @@ use self::frames::Kind;
 use crate::body;
 use crate::caller::Caller;
 use crate::error::Failure;
+use crate::messages::Messages;
 use crate::params::Params;
 use crate::position::{self, View};
 use crate::repeat;
@@ -64,8 +64,8 @@ async fn create_stream(
     include_usage: bool,
 ) -> Result<Response, Failure> {
     let call = caller.call(CreateStreamRequest { create: Some(create), after });
-    let messages = bridge.clients.responses().create_stream(call).await;
-    let mut messages = messages.map_err(repeat::refusal)?.into_inner();
+    let reply = bridge.clients.responses().create_stream(call).await;
+    let mut messages = Messages::of(reply.map_err(repeat::refusal)?);
     let mut first = next(&mut messages).await?;
     let named = Named::of(&mut first)?;
     let after = after.filter(|_| first.replayed);
@@ -82,7 +82,7 @@ async fn create_stream(
 /// Why the chat failed, if it did before that.
 async fn begun(
     mut message: CreateStreamResponse,
-    messages: &mut Streaming<CreateStreamResponse>,
+    messages: &mut Messages<CreateStreamResponse>,
 ) -> Result<CreateStreamResponse, Failure> {
     loop {
         for event in &message.events {
@@ -99,7 +99,7 @@ async fn begun(
     }
 }
 
-async fn next(messages: &mut Streaming<CreateStreamResponse>) -> Result<CreateStreamResponse, Failure> {
+async fn next(messages: &mut Messages<CreateStreamResponse>) -> Result<CreateStreamResponse, Failure> {
     let message = messages.message().await?;
     message.ok_or_else(|| Failure::broken_contract("CreateStream ended before the response did"))
 }

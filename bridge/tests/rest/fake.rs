@@ -1,7 +1,6 @@
 //! A gateway that answers by script and remembers what it was asked.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use futures_util::{Stream, TryStreamExt as _, stream};
 use prost_types::Timestamp;
 use tidemark_bridge::{Clients, Options, router};
 use tidemark_proto::errors::DOMAIN;
+use tidemark_proto::handover::{self, Outgoing};
 use tidemark_proto::v1::models_service_server::{ModelsService, ModelsServiceServer};
 use tidemark_proto::v1::responses_service_server::{ResponsesService, ResponsesServiceServer};
 use tidemark_proto::v1::{
@@ -124,11 +124,15 @@ impl Fake {
 
     /// A bridge to it in this process.
     pub(crate) fn local(&self) -> Router {
+        router(Clients::new(self.services()), Options::default())
+    }
+
+    /// Its services, to be called in this process.
+    pub(crate) fn services(&self) -> Routes {
         let responses = ResponsesServiceServer::new(self.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let services = Routes::new(responses).add_service(ModelsServiceServer::new(self.clone()));
-        router(Clients::new(services), Options::default())
+        Routes::new(responses).add_service(ModelsServiceServer::new(self.clone()))
     }
 
     /// A bridge to it over a socket, and the tasks that serve.
@@ -190,10 +194,13 @@ impl Fake {
         }
     }
 
-    fn stream<M: Message>(&self, open: Open) -> Result<tonic::Response<Messages<M>>, Status> {
+    fn stream<M: Message>(
+        &self,
+        open: Open,
+    ) -> Result<impl Stream<Item = Result<M, Status>> + Send + use<M>, Status> {
         self.script.open.clone()?;
         let steps = self.script.steps.clone().into_iter();
-        let messages = stream::unfold((steps, open), async |(mut steps, open)| {
+        Ok(stream::unfold((steps, open), async |(mut steps, open)| {
             loop {
                 let message = match steps.next()? {
                     Step::Events(events) => Ok(M::new(events, None)),
@@ -208,8 +215,7 @@ impl Fake {
                 };
                 return Some((message, (steps, open)));
             }
-        });
-        Ok(tonic::Response::new(Box::pin(messages)))
+        }))
     }
 }
 
@@ -221,8 +227,6 @@ impl Drop for Open {
         self.0.send_modify(|open| *open -= 1);
     }
 }
-
-type Messages<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 
 trait Message: Send + 'static {
     fn new(events: Vec<Event>, gap: Option<Gap>) -> Self;
@@ -242,8 +246,8 @@ impl Message for ResumeResponse {
 
 #[tonic::async_trait]
 impl ResponsesService for Fake {
-    type CreateStreamStream = Messages<CreateStreamResponse>;
-    type ResumeStream = Messages<ResumeResponse>;
+    type CreateStreamStream = Outgoing<CreateStreamResponse>;
+    type ResumeStream = Outgoing<ResumeResponse>;
 
     async fn create(
         &self,
@@ -260,10 +264,9 @@ impl ResponsesService for Fake {
         request: Request<CreateStreamRequest>,
     ) -> Result<tonic::Response<Self::CreateStreamStream>, Status> {
         let asked = Asked::CreateStream(request.get_ref().clone());
-        let messages = self.stream(self.enter(&request, asked))?.into_inner();
+        let messages = self.stream::<CreateStreamResponse>(self.enter(&request, asked))?;
         let replayed = self.script.replayed;
-        let said = messages.map_ok(move |message| CreateStreamResponse { replayed, ..message });
-        Ok(tonic::Response::new(Box::pin(said)))
+        Ok(handover::reply(messages.map_ok(move |message| CreateStreamResponse { replayed, ..message })))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<tonic::Response<GetResponse>, Status> {
@@ -283,7 +286,8 @@ impl ResponsesService for Fake {
         &self,
         request: Request<ResumeRequest>,
     ) -> Result<tonic::Response<Self::ResumeStream>, Status> {
-        self.stream(self.enter(&request, Asked::Resume(request.get_ref().clone())))
+        let asked = Asked::Resume(request.get_ref().clone());
+        Ok(handover::reply(self.stream(self.enter(&request, asked))?))
     }
 
     async fn delete(
