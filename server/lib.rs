@@ -12,6 +12,7 @@ pub mod backends;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dormant;
 pub mod error;
 mod faults;
 #[cfg(test)]

@@ -3,13 +3,18 @@
 //! It owns when access is looked at again: when a key or a user has changed, when it ends by itself, and every [`PERIOD`]. What
 //! cannot be checked is lost.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::{Stream, stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::auth::{Access, Principal};
+use crate::dormant::Dormant;
 use crate::error::Error;
 
 /// How long access is taken for granted while nothing has changed.
@@ -23,15 +28,22 @@ pub struct Lease {
     /// The epoch that access was last found in; absent = it was not looked at yet.
     epoch: Option<u64>,
     due: Instant,
+    occasions: Dormant<Occasions>,
+}
+
+/// What makes it worth a look.
+struct Occasions {
+    news: Pin<Box<dyn Stream<Item = ()> + Send>>,
+    /// Set to when access is no longer taken for granted.
     alarm: Alarm,
-    news: watch::Receiver<()>,
 }
 
 impl Lease {
     /// The access of this principal. The first [`Self::check`] is a full one, so that nothing is missed between the two.
     pub fn new(access: Access, principal: Principal) -> Self {
-        let (due, news) = (Instant::now() + PERIOD, access.news());
-        Self { access, principal, epoch: None, due, alarm: Alarm::new(due), news }
+        let due = Instant::now() + PERIOD;
+        let occasions = Occasions { news: Box::pin(changes(access.news())), alarm: Alarm::new(due) };
+        Self { access, principal, epoch: None, due, occasions: Dormant::new(occasions) }
     }
 
     /// Whether no key and no user has changed since access was last found: one load.
@@ -53,11 +65,8 @@ impl Lease {
             if let Err(error) = self.check().await {
                 return error;
             }
-            tokio::select! {
-                // There is no end of news: the access that is held here has the other end.
-                _ = self.news.changed() => {}
-                () = self.alarm.gone_off() => {}
-            }
+            let occasions = &mut self.occasions;
+            poll_fn(|context| occasions.poll_with(context, Occasions::poll)).await;
         }
     }
 
@@ -68,7 +77,23 @@ impl Lease {
         self.epoch = Some(epoch);
         let left = self.access.time_left(&self.principal).map_or(PERIOD, |left| left.min(PERIOD));
         self.due = Instant::now() + left;
-        self.alarm.set(self.due);
+        self.occasions.sleeper().alarm.set(self.due);
+        self.occasions.ring();
         Ok(())
     }
+}
+
+impl Occasions {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.news.as_mut().poll_next(context).is_ready() {
+            return Poll::Ready(());
+        }
+        self.alarm.poll(context)
+    }
+}
+
+/// An item for every change.
+fn changes(news: watch::Receiver<()>) -> impl Stream<Item = ()> + Send {
+    // There is no end of news: the access that is held beside this has the other end.
+    stream::unfold(news, async |mut news| news.changed().await.ok().map(|()| ((), news)))
 }

@@ -300,8 +300,8 @@ mod tests {
             self.outbox.take().iter().map(data).collect()
         }
 
-        fn output(&self) -> String {
-            serde_json::to_string(self.composer.output()).unwrap()
+        fn output(&mut self) -> String {
+            serde_json::to_string(self.composer.output().unwrap()).unwrap()
         }
     }
 

@@ -94,7 +94,7 @@ impl Author {
     }
 
     /// The first events of a response, and the status they leave it with.
-    pub(super) fn first_events(&self, background: bool) -> Result<(Vec<Bytes>, Status), Error> {
+    pub(super) fn first_events(&mut self, background: bool) -> Result<(Vec<Bytes>, Status), Error> {
         let status = if background { Status::Queued } else { Status::InProgress };
         let mut outbox = Outbox::new(Seq::FIRST);
         self.tell(Moment::Created, Standing::at(status), &mut outbox)?;
@@ -106,24 +106,27 @@ impl Author {
 
     /// Writes an event that carries the whole object.
     pub(super) fn tell(
-        &self,
+        &mut self,
         moment: Moment,
         standing: Standing<'_>,
         outbox: &mut Outbox,
     ) -> Result<(), Error> {
         match self {
             Self::Responses(prose) => {
-                let object = prose.template.at(prose.state(standing));
-                outbox.push(moment.event(standing.status), &Body { response: &object })
+                let (template, state) = prose.at(standing)?;
+                outbox.push(moment.event(standing.status), &Body { response: &template.at(state) })
             }
             Self::Chat(composer) => composer.tell(moment.chat_event(standing.status), &standing, outbox),
         }
     }
 
     /// The object as one line of JSON.
-    pub(super) fn object(&self, standing: Standing<'_>) -> Result<Bytes, Error> {
+    pub(super) fn object(&mut self, standing: Standing<'_>) -> Result<Bytes, Error> {
         let json = match self {
-            Self::Responses(prose) => serde_json::to_vec(&prose.template.at(prose.state(standing))),
+            Self::Responses(prose) => {
+                let (template, state) = prose.at(standing)?;
+                serde_json::to_vec(&template.at(state))
+            }
             Self::Chat(composer) => return composer.object(&standing).map(Bytes::from),
         };
         json.map(Bytes::from).map_err(Error::internal)
@@ -132,7 +135,7 @@ impl Author {
     /// Whether nothing was put out.
     pub(super) fn is_silent(&self) -> bool {
         match self {
-            Self::Responses(prose) => prose.composer.output().is_empty(),
+            Self::Responses(prose) => prose.composer.is_silent(),
             Self::Chat(composer) => composer.is_silent(),
         }
     }
@@ -163,9 +166,11 @@ impl Author {
 }
 
 impl Prose {
-    fn state<'a>(&'a self, standing: Standing<'a>) -> State<'a> {
+    fn at<'a>(&'a mut self, standing: Standing<'a>) -> Result<(&'a Template, State<'a>), Error> {
         let Standing { status, completed_at, error } = standing;
-        State { status, completed_at, error, output: self.composer.output(), usage: self.composer.usage() }
+        let usage = self.composer.usage();
+        let output = self.composer.output()?;
+        Ok((&self.template, State { status, completed_at, error, output, usage }))
     }
 }
 

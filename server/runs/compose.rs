@@ -115,8 +115,17 @@ impl Composer {
     }
 
     /// The output so far.
-    pub(super) fn output(&self) -> &[Node] {
-        self.draft.output.items()
+    ///
+    /// # Errors
+    /// `internal` if it contradicts the notes on what is open.
+    pub(super) fn output(&mut self) -> Result<&[Node], Error> {
+        self.pieces.settle(&mut self.draft)?;
+        Ok(self.draft.output.items())
+    }
+
+    /// Whether there is no output.
+    pub(super) fn is_silent(&self) -> bool {
+        self.draft.output.len() == 0
     }
 
     /// Goes on from an output that was read back from a log.
@@ -204,7 +213,7 @@ mod tests {
         {
             composer.apply(step, &mut outbox).unwrap();
         }
-        let status: Vec<String> = composer.output().iter().map(status).collect();
+        let status: Vec<String> = composer.output().unwrap().iter().map(status).collect();
         assert_eq!(status, ["completed", "incomplete"]);
     }
 
@@ -219,7 +228,7 @@ mod tests {
             outbox.take();
             composer.end(&ending, &mut outbox).unwrap();
             assert!(outbox.is_empty());
-            assert_eq!(status(composer.output().last().unwrap()), expected);
+            assert_eq!(status(composer.output().unwrap().last().unwrap()), expected);
         }
     }
 
@@ -231,7 +240,7 @@ mod tests {
         assert!(matches!(composer.apply(Step::Text("x".into()), &mut outbox), Err(Stop::Limit)));
         assert!(outbox.is_empty());
         composer.end(&Ending::Incomplete(Incomplete::MaxOutputBytes), &mut outbox).unwrap();
-        assert_eq!(status(composer.output().last().unwrap()), "incomplete");
+        assert_eq!(status(composer.output().unwrap().last().unwrap()), "incomplete");
     }
 
     #[test]

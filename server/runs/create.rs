@@ -186,7 +186,7 @@ async fn log_first_events(
     birth: &Birth,
 ) -> Result<(Author, tidemark_store::Head, crate::runs::Status), Error> {
     let limit = shared.options.max_output_bytes;
-    let author = Author::new(&shared.clock, limit, birth.id, &birth.document)?;
+    let mut author = Author::new(&shared.clock, limit, birth.id, &birth.document)?;
     let (entries, status) = author.first_events(birth.document.background)?;
     if let Some(reservation) = &birth.reservation {
         reservation.write(shared, birth.id).await?;

@@ -97,9 +97,10 @@ pub(super) fn decode(payload: &Bytes) -> Option<(&str, Bytes)> {
 /// What all deltas of one place say besides their number and their text: written once, and copied into each of them.
 #[derive(Debug)]
 pub(super) struct Mold {
-    kind: &'static str,
-    /// As JSON members.
-    place: String,
+    /// All that comes before the number: the type as it lies in the log, and the data up to there.
+    begin: Box<[u8]>,
+    /// What comes between the number and the delta.
+    place: Box<str>,
 }
 
 impl Mold {
@@ -110,8 +111,10 @@ impl Mold {
     pub(super) fn new<T: Serialize>(kind: &'static str, place: &T) -> Result<Self, Error> {
         let object = serde_json::to_string(place).map_err(Error::internal)?;
         let members = object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-        let place = members.ok_or_else(|| Error::internal("a place is no object"))?.to_owned();
-        Ok(Self { kind, place })
+        let members = members.ok_or_else(|| Error::internal("a place is no object"))?;
+        let mut begin = vec![u8::try_from(kind.len()).map_err(Error::internal)?];
+        write!(begin, r#"{kind}{{"type":"{kind}","sequence_number":"#).map_err(Error::internal)?;
+        Ok(Self { begin: begin.into(), place: format!(r#",{members},"delta":"#).into() })
     }
 }
 
@@ -189,12 +192,11 @@ impl Outbox {
         delta: &str,
         logprobs: Option<&[Node]>,
     ) -> Result<(), Error> {
-        let Mold { kind, place } = mold;
-        let (out, seq) = (&mut self.draft, self.next);
+        let out = &mut self.draft;
         out.clear();
-        out.push(u8::try_from(kind.len()).map_err(Error::internal)?);
-        write!(out, r#"{kind}{{"type":"{kind}","sequence_number":{seq},{place},"delta":"#)
-            .map_err(Error::internal)?;
+        out.extend_from_slice(&mold.begin);
+        serde_json::to_writer(&mut *out, &self.next.get()).map_err(Error::internal)?;
+        out.extend_from_slice(mold.place.as_bytes());
         serde_json::to_writer(&mut *out, delta).map_err(Error::internal)?;
         if let Some(logprobs) = logprobs {
             out.extend_from_slice(br#","logprobs":"#);

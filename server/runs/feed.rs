@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use crate::backends::{Step, Steps, Text};
+use crate::dormant::Dormant;
 use crate::error::Error;
 use crate::json::Node;
 
@@ -20,7 +21,7 @@ const MAX_BYTES: usize = 256 << 10;
 
 /// A stream of steps with a small buffer. Dropping it stops the generation.
 pub(super) struct Feed {
-    steps: Steps,
+    steps: Dormant<Steps>,
     buffer: VecDeque<Step>,
     bytes: usize,
     end: Option<Result<(), Error>>,
@@ -28,7 +29,7 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn new(steps: Steps) -> Self {
-        Self { steps, buffer: VecDeque::new(), bytes: 0, end: None }
+        Self { steps: Dormant::new(steps), buffer: VecDeque::new(), bytes: 0, end: None }
     }
 
     /// Waits until there is a step to take, or none will come. Cancel safe.
@@ -54,7 +55,8 @@ impl Feed {
 
     fn fill(&mut self, context: &mut Context<'_>) {
         while self.end.is_none() && self.buffer.len() < MAX_STEPS && self.bytes < MAX_BYTES {
-            match self.steps.as_mut().poll_next(context) {
+            let next = self.steps.poll_with(context, |steps, context| steps.as_mut().poll_next(context));
+            match next {
                 Poll::Ready(Some(Ok(step))) => {
                     self.bytes = self.bytes.saturating_add(text_bytes(&step));
                     self.buffer.push_back(step);

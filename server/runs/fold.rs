@@ -192,7 +192,7 @@ mod tests {
             composer.end(&Ending::Failed(Error::internal("x")), &mut outbox).unwrap();
             prop_assert_eq!(fold.produced(), !empty);
             let folded = fold.into_broken_off();
-            prop_assert_eq!(folded.items(), composer.output());
+            prop_assert_eq!(folded.items(), composer.output().unwrap());
         }
 
         /// A backend may say anything: what has no place fails the response, and what came before it is kept.
@@ -214,7 +214,7 @@ mod tests {
             }
             composer.end(&Ending::Failed(Error::internal("x")), &mut outbox).unwrap();
             let folded = fold.into_broken_off();
-            prop_assert_eq!(folded.items(), composer.output());
+            prop_assert_eq!(folded.items(), composer.output().unwrap());
         }
     }
 

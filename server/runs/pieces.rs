@@ -17,6 +17,10 @@ use crate::runs::output::Parts;
 /// The most tool calls of one answer. It bounds the events of one append, because all calls end together.
 const MAX_TOOL_CALLS: usize = 128;
 
+/// How much text of the part that grows may lie beside the output, in bytes. To find its place in there for every delta costs more
+/// than to write it.
+const FRESH_BYTES: usize = 4 << 10;
+
 /// What of an answer is open.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
@@ -33,6 +37,8 @@ struct OpenPart {
     content_index: usize,
     kind: PartKind,
     deltas: Mold,
+    /// What has come and is not in the output yet.
+    fresh: Text,
 }
 
 #[derive(Debug)]
@@ -107,7 +113,22 @@ impl OpenPart {
             PartKind::Summary => kind::SUMMARY_DELTA,
         };
         let deltas = Mold::new(deltas, &Place { item_id: &id, output_index, content_index })?;
-        Ok(Self { id, output_index, content_index, kind, deltas })
+        Ok(Self { id, output_index, content_index, kind, deltas, fresh: Text::default() })
+    }
+
+    /// Adds what is fresh to the output.
+    fn settle(&mut self, draft: &mut Draft) -> Result<(), Error> {
+        let Text { text, logprobs } = &mut self.fresh;
+        let part =
+            draft.output.part(self.output_index, self.content_index, self.kind)?.ok_or_else(misplaced)?;
+        let all = part.get(self.kind.member()).and_then(|all| all.string()).ok_or_else(misplaced)?;
+        all.push_str(text);
+        text.clear();
+        if !logprobs.is_empty() {
+            let all = part.get("logprobs").and_then(|all| all.items()).ok_or_else(misplaced)?;
+            all.append(logprobs);
+        }
+        Ok(())
     }
 
     fn place(&self) -> Place<'_> {
@@ -129,6 +150,11 @@ impl Pieces {
             // The composer takes these itself; a chunk is for a chat alone.
             Step::Event(_) | Step::Chunk(_) | Step::Usage(_) | Step::Finish(_) => Err(misplaced().into()),
         }
+    }
+
+    /// Brings the output up to date.
+    pub(super) fn settle(&mut self, draft: &mut Draft) -> Result<(), Error> {
+        self.part.as_mut().map_or(Ok(()), |open| open.settle(draft))
     }
 
     /// Ends all open items.
@@ -163,12 +189,10 @@ impl Pieces {
         let open = self.open(kind, draft, outbox)?;
         let of_text = (kind == PartKind::Text).then_some(logprobs.as_slice());
         outbox.push_delta(&open.deltas, &text, of_text)?;
-        let part = draft.output.part(open.output_index, open.content_index, kind)?.ok_or_else(misplaced)?;
-        let all = part.get(kind.member()).and_then(|all| all.string()).ok_or_else(misplaced)?;
-        all.push_str(&text);
-        if !logprobs.is_empty() {
-            let all = part.get("logprobs").and_then(|all| all.items()).ok_or_else(misplaced)?;
-            all.append(&mut logprobs);
+        open.fresh.text.push_str(&text);
+        open.fresh.logprobs.append(&mut logprobs);
+        if open.fresh.text.len() >= FRESH_BYTES {
+            open.settle(draft)?;
         }
         Ok(())
     }
@@ -188,12 +212,17 @@ impl Pieces {
 
     /// The part of this kind that grows: the one that does already, or a new one, in the item that grows if it fits there, else
     /// in a new item.
-    fn open(&mut self, kind: PartKind, draft: &mut Draft, outbox: &mut Outbox) -> Result<&OpenPart, Stop> {
+    fn open(
+        &mut self,
+        kind: PartKind,
+        draft: &mut Draft,
+        outbox: &mut Outbox,
+    ) -> Result<&mut OpenPart, Stop> {
         let open = match self.part.take() {
             Some(open) if open.kind == kind => open,
             Some(open) if open.kind != PartKind::Reasoning && kind != PartKind::Reasoning => {
                 draft.grow(ITEM_BYTES)?;
-                close_part(&open, draft, outbox)?;
+                let open = close_part(open, draft, outbox)?;
                 let next = OpenPart::new(open.id, open.output_index, open.content_index + 1, kind)?;
                 add_part(next, draft, outbox)?
             }
@@ -259,7 +288,7 @@ impl Pieces {
     /// Ends the part and the item that grow, if there is one.
     fn close_item(&mut self, to: Status, draft: &mut Draft, outbox: &mut Outbox) -> Result<(), Error> {
         let Some(open) = self.part.take() else { return Ok(()) };
-        close_part(&open, draft, outbox)?;
+        let open = close_part(open, draft, outbox)?;
         item_done(open.output_index, to, draft, outbox)
     }
 }
@@ -296,7 +325,8 @@ fn add_part(open: OpenPart, draft: &mut Draft, outbox: &mut Outbox) -> Result<Op
     Ok(open)
 }
 
-fn close_part(open: &OpenPart, draft: &mut Draft, outbox: &mut Outbox) -> Result<(), Error> {
+fn close_part(mut open: OpenPart, draft: &mut Draft, outbox: &mut Outbox) -> Result<OpenPart, Error> {
+    open.settle(draft)?;
     let part = draft.output.part(open.output_index, open.content_index, open.kind)?.ok_or_else(misplaced)?;
     let (place, part) = (open.place(), &*part);
     let [text, refusal, logprobs] = ["text", "refusal", "logprobs"].map(|member| part.peek(member));
@@ -307,7 +337,8 @@ fn close_part(open: &OpenPart, draft: &mut Draft, outbox: &mut Outbox) -> Result
         PartKind::Summary => kind::SUMMARY_DONE,
     };
     outbox.push(event, &TextDone { place, text, refusal, logprobs })?;
-    outbox.push(kind::PART_DONE, &PartBody { place, part })
+    outbox.push(kind::PART_DONE, &PartBody { place, part })?;
+    Ok(open)
 }
 
 fn close_call(call: &Call, to: Status, draft: &mut Draft, outbox: &mut Outbox) -> Result<(), Error> {
@@ -478,7 +509,7 @@ mod tests {
             kind::ITEM_DONE,
         ];
         assert_eq!(kinds(&mut outbox), expected);
-        assert_eq!(composer.output().len(), 2);
+        assert_eq!(composer.output().unwrap().len(), 2);
     }
 
     #[test]
@@ -513,6 +544,6 @@ mod tests {
             r#"{{"type":"output_text","text":"ab","annotations":[{{"type":"url_citation","url":"u"}}],"logprobs":{both}}}"#
         );
         assert!(found[6].ends_with(&format!(r#""part":{part}}}"#)), "{}", found[6]);
-        assert!(serde_json::to_string(composer.output()).unwrap().contains(&part));
+        assert!(serde_json::to_string(composer.output().unwrap()).unwrap().contains(&part));
     }
 }

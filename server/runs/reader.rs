@@ -3,14 +3,17 @@
 //! It owns a cursor and nothing else: it pulls from the log at its own pace, so that a slow reader costs one delivery of memory
 //! and slows nobody (D-22). It ends only after it has delivered the terminal event.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tidemark_store::{Batch, Entry, Head, Lost, ReadError, ReadLimit, Seq, Tail};
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::alarm::{Alarm, HEARTBEAT};
+use crate::dormant::Dormant;
 use crate::error::Error;
 use crate::runs::compact::{self, Position, Refusal};
 use crate::runs::event::Event;
@@ -71,13 +74,29 @@ pub struct Reader {
     begun: bool,
     on_gap: OnGap,
     gap: Option<Gap>,
-    heartbeat: Alarm,
-    /// The end of the gateway; registered once, not at every wait.
-    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    silence: Dormant<Silence>,
     ended: bool,
     /// Held for its drop.
     _attachment: Option<Attachment>,
     _counted: Held,
+}
+
+/// What comes if no event does.
+#[derive(Debug)]
+struct Silence {
+    heartbeat: Alarm,
+    /// The end of the gateway.
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Silence {
+    /// Ready when it is time for a heartbeat; an error if there will be nothing more.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.closing.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(faults::draining()));
+        }
+        self.heartbeat.poll(context).map(Ok)
+    }
 }
 
 impl Reader {
@@ -89,6 +108,11 @@ impl Reader {
         attachment: Option<Attachment>,
     ) -> Result<Self, Error> {
         let tail = shared.store.tail(id.log()).await.map_err(|error| faults::of_read(id, error))?;
+        let silence = Silence {
+            heartbeat: Alarm::new(Instant::now() + HEARTBEAT),
+            // A token of its own: all readers would else wait in one list, behind one lock.
+            closing: Box::pin(shared.closing.child_token().cancelled_owned()),
+        };
         Ok(Self {
             shared: Arc::clone(shared),
             id,
@@ -99,8 +123,7 @@ impl Reader {
             begun: false,
             on_gap,
             gap: None,
-            heartbeat: Alarm::new(Instant::now() + HEARTBEAT),
-            closing: Box::pin(shared.closing.child_token().cancelled_owned()),
+            silence: Dormant::new(silence),
             ended: false,
             _attachment: attachment,
             _counted: shared.meters.readers.hold(),
@@ -142,7 +165,8 @@ impl Reader {
             return Ok(None);
         }
         let result = self.pull().await;
-        self.heartbeat.set(Instant::now() + HEARTBEAT);
+        // Never earlier than before: the alarm calls by itself.
+        self.silence.sleeper().heartbeat.set(Instant::now() + HEARTBEAT);
         self.ended |= !matches!(result, Ok(Some(_)));
         result
     }
@@ -209,8 +233,9 @@ impl Reader {
             // What is in the log comes before a heartbeat or the end.
             biased;
             frontier = self.tail.past(self.position.after) => frontier,
-            () = &mut self.closing => return Err(faults::draining()),
-            () = self.heartbeat.gone_off() => return Ok(Some(Delivery::Heartbeat { committed })),
+            silent = poll_fn(|context| self.silence.poll_with(context, Silence::poll)) => {
+                return silent.map(|()| Some(Delivery::Heartbeat { committed }));
+            }
         };
         let moved = frontier.committed >= Seq::after(self.position.after) || frontier.closed || frontier.gone;
         if !moved {

@@ -4,16 +4,19 @@
 //! others is never ahead of what is committed, because it answers only between two appends. It goes on composing while an append
 //! is under way, and asks what became of that only when there is something to append again.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, stream};
 use tidemark_store::{Append, Appended, Head, WriteError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::backends::{Backend, Finish, Generation};
+use crate::dormant::Dormant;
 use crate::error::Error;
 use crate::runs::author::{Author, Moment, Standing};
 use crate::runs::compact::{Compactor, Load};
@@ -58,7 +61,8 @@ pub(super) struct Run {
     in_flight: Option<Flight>,
     /// When it was asked for; absent once there was output.
     silent_since: Option<std::time::Instant>,
-    outside: Outside,
+    /// Seldom has anything to say.
+    outside: Dormant<Outside>,
     fault: Fault,
 }
 
@@ -95,7 +99,7 @@ impl Run {
         let compactor = Compactor::new(&shared, id.log(), &head);
         let grace = document.needs_reader().then_some(shared.options.disconnect_grace);
         let fault = Fault::clone(&doorstep.fault);
-        let outside = Outside::new(doorstep, grace, shared.options.max_time, &shared.halt);
+        let outside = Dormant::new(outside(doorstep, grace, shared.options.max_time, &shared.halt));
         Self {
             shared,
             id,
@@ -132,7 +136,7 @@ impl Run {
     }
 
     /// The response as it is in the log.
-    pub(super) fn snapshot(&self) -> Result<Snapshot, Error> {
+    pub(super) fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let json = self.author.object(Standing::at(self.status))?;
         Ok(Snapshot { id: self.id, status: self.status, head: self.head.clone(), json, fault: None })
     }
@@ -145,7 +149,7 @@ impl Run {
                 steps = &mut asking => {
                     return steps.map(Feed::new).map_err(|error| Flow::End(self.blame_backend(error)));
                 }
-                event = self.outside.next() => event,
+                event = interruption(&mut self.outside) => event,
             };
             match self.hear(event) {
                 Flow::Go => {}
@@ -164,7 +168,7 @@ impl Run {
                 return Ok(());
             }
             let flow = tokio::select! {
-                event = self.outside.next() => {
+                event = interruption(&mut self.outside) => {
                     if !self.flush().await? {
                         return Ok(());
                     }
@@ -223,7 +227,7 @@ impl Run {
         }
     }
 
-    fn hear(&self, event: Outsider) -> Flow {
+    fn hear(&mut self, event: Outsider) -> Flow {
         match event {
             Outsider::Asks(reply) => {
                 // Whoever asked may have gone.
@@ -410,9 +414,33 @@ enum Outsider {
     Halt,
 }
 
-/// Everything that can interrupt a run.
+/// Everything that can interrupt a run, without an end.
+type Outside = Pin<Box<dyn Stream<Item = Outsider> + Send>>;
+
+/// What interrupts a run whose backend is given so much time, and, if there is a `grace`, for as long without a reader.
+fn outside(
+    doorstep: Doorstep,
+    grace: Option<Duration>,
+    max_time: Duration,
+    halt: &CancellationToken,
+) -> Outside {
+    let sources = Sources::new(doorstep, grace, max_time, halt);
+    Box::pin(stream::unfold(sources, async |mut sources| Some((sources.next().await, sources))))
+}
+
+/// Waits for the next interruption. Cancel safe.
+async fn interruption(outside: &mut Dormant<Outside>) -> Outsider {
+    let next =
+        poll_fn(|context| outside.poll_with(context, |outside, context| outside.as_mut().poll_next(context)));
+    match next.await {
+        Some(outsider) => outsider,
+        None => std::future::pending().await,
+    }
+}
+
+/// Where interruptions come from.
 #[derive(Debug)]
-struct Outside {
+struct Sources {
     mailbox: mpsc::Receiver<Message>,
     readers: watch::Receiver<usize>,
     /// How long the run goes on without a reader; absent = it needs none.
@@ -425,7 +453,7 @@ struct Outside {
     halted: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Outside {
+impl Sources {
     fn new(
         doorstep: Doorstep,
         grace: Option<Duration>,
@@ -436,12 +464,12 @@ impl Outside {
         let out_of_time = Box::pin(sleep(max_time));
         // A token of its own: all runs would else wait in one list, behind one lock.
         let halted = Box::pin(halt.child_token().cancelled_owned());
-        let mut outside = Self { mailbox, readers, grace, lonely_until: None, max_time, out_of_time, halted };
-        outside.count_readers();
-        outside
+        let mut sources = Self { mailbox, readers, grace, lonely_until: None, max_time, out_of_time, halted };
+        sources.count_readers();
+        sources
     }
 
-    /// Waits for the next interruption. Cancel safe.
+    /// Waits for the next interruption.
     async fn next(&mut self) -> Outsider {
         loop {
             let far = self.out_of_time.deadline();

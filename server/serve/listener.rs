@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -165,7 +165,7 @@ impl Server {
         let mut http = Builder::new(streams);
         bound(&mut http, bounds);
         let pace = Pace { patience: bounds.header_timeout, slow: meters.slow_bodies.clone() };
-        let app = app.layer((from_fn_with_state(pace, intake::bound), map_response(stall::watch)));
+        let app = app.layer((from_fn_with_state(pace, intake::bound), from_fn(stall::watch)));
         Self {
             http1: http.clone().http1_only(),
             http,

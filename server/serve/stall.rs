@@ -15,8 +15,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::Executor;
 use tokio::time::{Sleep, sleep};
@@ -90,12 +93,14 @@ async fn in_time(stream: impl Future<Output = ()>, limit: Duration) -> bool {
     .await
 }
 
-/// Lets the body of a reply say how far it has come.
-pub(super) async fn watch(reply: Response) -> Response {
-    reply.map(|body| Body::new(Watched { body, rest: Bytes::new() }))
+/// Lets the body of a reply say how far it has come, over HTTP/2: over HTTP/1 a stalled client is a stalled connection.
+pub(super) async fn watch(request: Request, next: Next) -> Response {
+    let watched = request.version() == Version::HTTP_2;
+    let reply = next.run(request).await;
+    if watched { reply.map(|body| Body::new(Watched { body, rest: Bytes::new() })) } else { reply }
 }
 
-/// A body in small pieces. Over HTTP/1 it passes frames on as they are: a stalled client is a stalled connection there.
+/// A body in small pieces.
 struct Watched {
     body: Body,
     /// What is left of the last frame.
@@ -127,15 +132,14 @@ impl HttpBody for Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
-        HANDED
-            .try_with(|handed| {
-                let frame = this.next(cx);
-                let unsent = matches!(frame, Poll::Ready(Some(Ok(_))));
-                let frames = handed.get().frames.wrapping_add(u64::from(unsent));
-                handed.set(Handed { frames, unsent });
-                frame
-            })
-            .unwrap_or_else(|_| Pin::new(&mut this.body).poll_frame(cx))
+        let frame = this.next(cx);
+        let unsent = matches!(frame, Poll::Ready(Some(Ok(_))));
+        // Not there when the reply is sent by another task than that of the stream.
+        let _ = HANDED.try_with(|handed| {
+            let frames = handed.get().frames.wrapping_add(u64::from(unsent));
+            handed.set(Handed { frames, unsent });
+        });
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -155,9 +159,13 @@ impl HttpBody for Watched {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
     use futures_util::stream;
     use http_body_util::BodyExt;
     use tokio::time::Instant;
+    use tower::ServiceExt;
 
     use super::*;
 
@@ -207,10 +215,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn frames_and_lengths_stay_as_they_are_over_http_1() {
-        let mut body = watched(Body::from(vec![7; PIECE_BYTES * 2]));
-        assert_eq!(body.size_hint().exact(), Some(PIECE_BYTES as u64 * 2));
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), PIECE_BYTES * 2);
-        assert!(body.is_end_stream());
+    async fn over_http_1_a_reply_is_left_alone() {
+        const LENGTH: usize = PIECE_BYTES * 2;
+        let app = Router::new().route("/", get(async || vec![7; LENGTH])).layer(from_fn(watch));
+        for (version, first) in [(Version::HTTP_11, LENGTH), (Version::HTTP_2, PIECE_BYTES)] {
+            let request = Request::builder().version(version).body(Body::empty()).unwrap();
+            let mut body = app.clone().oneshot(request).await.unwrap().into_body();
+            assert_eq!(body.size_hint().exact(), Some(LENGTH as u64));
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), first);
+            assert_eq!(body.is_end_stream(), first == LENGTH);
+        }
     }
 }
