@@ -34,6 +34,7 @@ mod models;
 mod object;
 mod options;
 mod output;
+mod outside;
 mod page;
 mod pieces;
 mod reader;
